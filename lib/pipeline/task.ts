@@ -96,7 +96,7 @@ export interface InputArtifact {
    * `out/smoke/model`; only if a command runs the task, since results of stages
    * are used in any folder.
    */
-  readonly place?: string;
+  readonly visiblePath?: string;
 }
 
 /** A runtime as the stage's process sees it, such as `{ engine: "tensorflow", library: "..." }`. */
@@ -104,8 +104,11 @@ type RuntimeSettings = Readonly<
   Record<string, string | number | boolean>
 >;
 
-/** Artifacts by the names of inputs, as a stage's process gets them; an input that is not `many` has exactly one, or none if optional. */
-type GivenInputs = Readonly<Record<string, readonly InputArtifact[]>>;
+/**
+ * Artifacts by the names of inputs, as a stage's process gets them; an input
+ * that is not `many` has exactly one, or none if optional.
+ */
+type InputArtifacts = Readonly<Record<string, readonly InputArtifact[]>>;
 
 /** Artifacts by the names of declared inputs: one, several, or undefined if a pipeline may leave the input out. */
 export type InputsOf<Declared> = {
@@ -117,7 +120,7 @@ export type InputsOf<Declared> = {
 };
 
 /** What a running stage gets. */
-export interface Stage<Params, Inputs = GivenInputs> {
+export interface Stage<Params, Inputs = InputArtifacts> {
   readonly params: Params;
   readonly inputs: Inputs;
   /** Folder for the artifact; empty at the start. */
@@ -137,8 +140,11 @@ export interface Stage<Params, Inputs = GivenInputs> {
   progress(done: number, total: number, unit: string, note?: string): void;
   /** Writes a line to the stage's log. */
   log(line: string): void;
-  /** Says that a checkpoint was written, or found, and where the next attempt goes on: `step 175`. */
-  saved(place: string): void;
+  /**
+   * Says that a checkpoint was written, or found, and where the next attempt
+   * goes on: `step 175`.
+   */
+  saved(position: string): void;
   /** Reports a measured value; the last value of each name is stored with the result. */
   metric(name: string, value: number, step?: number): void;
 }
@@ -161,8 +167,8 @@ export function defineTask<
     ...task,
     run: (stage) => {
       const inputs = Object.entries(task.inputs).map(([name, { many }]) => {
-        const given = stage.inputs[name] ?? [];
-        return [name, many ? given : given[0]] as const;
+        const artifacts = stage.inputs[name] ?? [];
+        return [name, many ? artifacts : artifacts[0]] as const;
       });
       return task.run({
         ...stage,

@@ -26,15 +26,15 @@ export interface RemoteOptions {
   readonly key?: SigningKey | undefined;
   /** Called with a sentence for the user. */
   readonly say: (sentence: string) => void;
-  /** Whether a run goes on without a remote that fails, and says so. */
-  readonly ofRun?: boolean;
+  /** Whether the message of a failure says that the run continues without it. */
+  readonly continueOnFailure?: boolean;
 }
 
 /** Transfer statistics. */
 export type TransferStats = Readonly<Remote["stats"]>;
 
-/** A result that was found. */
-type Found = SignedResult & { fetched?: Promise<boolean> };
+/** A result that the remote has, and its download, once that has begun. */
+type RemoteResult = SignedResult & { fetched?: Promise<boolean> };
 
 /**
  * Results that caches share: blobs and signed manifests in a remote.
@@ -47,7 +47,7 @@ type Found = SignedResult & { fetched?: Promise<boolean> };
 export class Remote {
   readonly #limited = limited();
   /** Results by key: undefined where there is none that can be used. */
-  readonly #found = new Map<string, Promise<Found | undefined>>();
+  readonly #results = new Map<string, Promise<RemoteResult | undefined>>();
   readonly #offers: Promise<unknown>[] = [];
   readonly #sent = new Map<string, Promise<boolean>>();
   /** Blobs and keys that the remote has, but damaged. */
@@ -78,32 +78,28 @@ export class Remote {
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
   async find(key: string) {
-    const found = await this.#found.getOrInsertComputed(key, () => {
+    const result = await this.#results.getOrInsertComputed(key, () => {
       this.stats.asked++;
       return this.#find(key);
     });
-    if (found === undefined) return undefined;
-    const { manifest } = found;
+    if (result === undefined) return undefined;
+    const { manifest } = result;
     return {
       manifest,
       from: this.name,
       /**
-       * Brings it into the cache, its files first; or some files but not the result.
-       *
-       * @returns False if that fails; then there is no such result any more.
+       * Downloads it into the cache, its files first. False if that fails; then
+       * there is no such result any more.
        */
-      bring: async (files?: readonly TreeFile[]): Promise<boolean> => {
-        if (files !== undefined) {
-          return await this.#receiveAll({
-            ...found,
-            manifest: { ...manifest, files },
-          });
-        }
-        found.fetched ??= this.#fetch(found);
-        const isThere = await found.fetched;
-        if (!isThere) this.#found.set(key, Promise.resolve(undefined));
+      fetch: async (): Promise<boolean> => {
+        result.fetched ??= this.#fetch(result);
+        const isThere = await result.fetched;
+        if (!isThere) this.#results.set(key, Promise.resolve(undefined));
         return isThere;
       },
+      /** Downloads some of its files, but not the result. False if that fails. */
+      fetchFiles: (files: readonly TreeFile[]): Promise<boolean> =>
+        this.#receiveAll({ ...result, manifest: { ...manifest, files } }),
     };
   }
 
@@ -145,7 +141,7 @@ export class Remote {
    * @throws {RemoteFault} If it cannot be listed.
    */
   async list() {
-    const found = await this.#each("manifests", async ({ path }) => {
+    const results = await this.#each("manifests", async ({ path }) => {
       const [, key, signer] = RESULT.exec(path) ?? [];
       if (key === undefined || signer === undefined) return [];
       const text = await this.transport.get(path, textOf);
@@ -155,7 +151,7 @@ export class Remote {
       const isTrusted = this.options.trusted.includes(signer);
       return [{ manifest: opened.manifest, signer, isTrusted }];
     });
-    return found.flat();
+    return results.flat();
   }
 
   /**
@@ -194,7 +190,7 @@ export class Remote {
     return { results: results.size, blobs };
   }
 
-  /** Does work with each file of a folder. */
+  /** Calls `work` for each file of a folder, several at a time. */
   async #each<T>(folder: string, work: (entry: Entry) => Promise<T>) {
     const entries = await Array.fromAsync(this.transport.list(folder));
     return await Promise.all(
@@ -202,29 +198,29 @@ export class Remote {
     );
   }
 
-  async #find(key: string): Promise<Found | undefined> {
-    const found = await Promise.all(
+  async #find(key: string): Promise<RemoteResult | undefined> {
+    const results = await Promise.all(
       this.options.trusted.map((signer) =>
         this.#unlessOff(() => this.#limited(() => this.#read(key, signer)))
       ),
     );
-    return found.find((it) => it !== undefined);
+    return results.find((it) => it !== undefined);
   }
 
   async #read(key: string, signer: string) {
     const path = pathOf(key, signer);
     const text = await this.transport.get(path, textOf);
     if (text === undefined) return undefined;
-    const found = await openSigned(text, signer, key);
-    if (!("fault" in found)) return found;
+    const opened = await openSigned(text, signer, key);
+    if (!("fault" in opened)) return opened;
     this.#damaged.add(key);
-    this.#refuse(`"${path}" ${found.fault}`);
+    this.#refuse(`"${path}" ${opened.fault}`);
     return undefined;
   }
 
-  async #fetch(found: SignedResult): Promise<boolean> {
-    if (!await this.#receiveAll(found)) return false;
-    this.store.manifests.write(found.manifest);
+  async #fetch(result: SignedResult): Promise<boolean> {
+    if (!await this.#receiveAll(result)) return false;
+    this.store.manifests.write(result.manifest);
     this.stats.fetched++;
     return true;
   }
@@ -250,7 +246,7 @@ export class Remote {
       Deno.statSync(blobs.path(blob)).size === size;
   }
 
-  /** Brings a blob into the cache; false if the remote lacks it or has other content. */
+  /** Downloads a blob into the cache; false if the remote lacks it or has other content. */
   async #receive(blob: string, size: number, isGzip: boolean) {
     const path = blobPath(blob, isGzip);
     const read = async (content: Chunks) => {
@@ -343,8 +339,8 @@ export class Remote {
     } catch (error) {
       if (!(error instanceof RemoteFault)) throw error;
       if (!this.#isOff) {
-        const { say, ofRun } = this.options;
-        const after = ofRun ? "; this run goes on without it" : "";
+        const { say, continueOnFailure } = this.options;
+        const after = continueOnFailure ? "; this run goes on without it" : "";
         say(`The remote ${this.name} ${error.message}${after}`);
       }
       this.#isOff = true;
@@ -356,7 +352,7 @@ export class Remote {
     if (this.#hasRefused) return;
     this.#hasRefused = true;
     this.options.say(
-      `Refused a result of the remote ${this.name}: ${reason}; what is refused runs here`,
+      `Refused a result of the remote ${this.name}: ${reason}; its stage runs locally`,
     );
   }
 }

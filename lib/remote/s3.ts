@@ -85,14 +85,14 @@ function memberOf(xml: string, name: string): string | undefined {
 
 /** What signs requests, of the environment or a file; without it, they are anonymous, as public buckets allow. */
 function findCredentials(env: Readonly<Record<string, string>>) {
-  const hasOwn = env.AWS_ACCESS_KEY_ID && env.AWS_SECRET_ACCESS_KEY;
-  const found = hasOwn ? env : profileIn(
+  const isInEnvironment = env.AWS_ACCESS_KEY_ID && env.AWS_SECRET_ACCESS_KEY;
+  const variables = isInEnvironment ? env : profileIn(
     env.AWS_SHARED_CREDENTIALS_FILE || join(env.HOME ?? "", ".aws/credentials"),
     env.AWS_PROFILE || "default",
   );
-  const accessKeyId = found.AWS_ACCESS_KEY_ID;
-  const secretAccessKey = found.AWS_SECRET_ACCESS_KEY;
-  const sessionToken = found.AWS_SESSION_TOKEN;
+  const accessKeyId = variables.AWS_ACCESS_KEY_ID;
+  const secretAccessKey = variables.AWS_SECRET_ACCESS_KEY;
+  const sessionToken = variables.AWS_SESSION_TOKEN;
   if (!accessKeyId || !secretAccessKey) return undefined;
   return {
     accessKeyId,

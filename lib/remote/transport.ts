@@ -62,10 +62,10 @@ export class FolderTransport implements Transport {
 
   async get<T>(path: string, read: (content: Chunks) => Promise<T>) {
     const file = await this.#at(path, async (target, root) => {
-      const found = statIfThere(target);
-      if (found?.isFile) return await Deno.open(target);
+      const info = statIfThere(target);
+      if (info?.isFile) return await Deno.open(target);
       // A pipe would be waited for.
-      if (found) throw new RemoteFault(`has "${path}", which is not a file`);
+      if (info) throw new RemoteFault(`has "${path}", which is not a file`);
       if (!this.mustExist || statIfThere(root)) return undefined;
       throw new RemoteFault("does not exist");
     });

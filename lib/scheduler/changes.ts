@@ -1,9 +1,11 @@
 import { canonicalJson, quickChecksum } from "../files/digest.ts";
 import { byDotPath, type KeyParts, type Manifest } from "../store/manifests.ts";
+import { filesIn } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import { readIfThere } from "../files/files.ts";
 import { resolve } from "../files/paths.ts";
 import { bundleTasks, sectionsOf, sourcePositions } from "./bundle.ts";
+import type { ReadSources } from "./key.ts";
 
 /** A difference between the parts of two keys. */
 export interface Change {
@@ -16,20 +18,28 @@ export interface Change {
   readonly after?: string;
 }
 
-/** Differences between the parts of two keys. */
+/**
+ * Differences between the parts of two keys.
+ *
+ * @param listings Listings of sources by their SHA-256, beside those that the
+ * cache has.
+ */
 export async function changes(
   before: KeyParts,
   after: KeyParts,
   store: Store,
+  listings: Listings = new Map(),
 ): Promise<Change[]> {
   return [
     ...await codeChanges(before.code, after.code, store),
     ...compare("param", texts(before.params), texts(after.params)),
-    ...await sourceChanges(before.sources, after.sources, store),
+    ...await sourceChanges(before.sources, after.sources, store, listings),
     ...compare("input", inputs(before.inputs), inputs(after.inputs)),
     ...compare("runtime", before.runtimes, after.runtimes),
   ];
 }
+
+type Listings = ReadSources["listings"];
 
 /** Values by name. */
 type Named = Readonly<Record<string, string>>;
@@ -99,27 +109,34 @@ async function modulesOf(
   return modules;
 }
 
-/** Changed files of sources that are folders whose listings are known; else the changed sources. Digests are abbreviated. */
+/**
+ * The changed files of a source that is a folder, if both listings can be read;
+ * else the source. Digests are abbreviated.
+ */
 async function sourceChanges(
   before: Named,
   after: Named,
-  { listings }: Store,
+  { blobs }: Store,
+  listings: Listings,
 ): Promise<Change[]> {
-  const found: Change[] = [];
+  const filesOf = async (listing = "") => {
+    const text = listings.get(listing) ?? await blobs.text(listing);
+    return text === undefined ? undefined : filesIn(text);
+  };
+  const changed: Change[] = [];
   for (const change of compare("source", before, after)) {
-    const [old, now] = await Promise.all(
-      [change.before, change.after].map((it) => it && listings.files(it)),
-    );
-    if (!old || !now || old.size + now.size < 3) found.push(change);
+    const old = await filesOf(change.before);
+    const now = await filesOf(change.after);
+    if (!old || !now || old.size + now.size < 3) changed.push(change);
     else {
       const was = Object.fromEntries(old);
       const is = Object.fromEntries(now);
       for (const file of compare("source", was, is)) {
-        found.push({ ...file, name: `${change.name} ${file.name}` });
+        changed.push({ ...file, name: `${change.name} ${file.name}` });
       }
     }
   }
-  return found.map(({ before, after, ...change }) => ({
+  return changed.map(({ before, after, ...change }) => ({
     ...change,
     ...(before !== undefined && { before: before.slice(0, 12) }),
     ...(after !== undefined && { after: after.slice(0, 12) }),
@@ -183,12 +200,13 @@ export async function nearest(
   stage: string,
   parts: KeyParts,
   store: Store,
+  listings: Listings,
   except?: string,
 ): Promise<ComparedResult | undefined> {
   let best: ComparedResult | undefined;
   for (const manifest of store.results(pipeline, stage)) {
     if (manifest.key === except) continue;
-    const differences = await changes(manifest.parts, parts, store);
+    const differences = await changes(manifest.parts, parts, store, listings);
     if (best === undefined || differences.length < best.changes.length) {
       best = { manifest, changes: differences };
     }
@@ -202,11 +220,12 @@ export async function explainMiss(
   stage: string,
   parts: KeyParts,
   store: Store,
+  listings: Listings,
 ): Promise<string> {
   const { unfinished } = store.histories.read(pipeline, stage);
-  const found = await nearest(pipeline, stage, parts, store);
-  if (found !== undefined && found.changes.length > 0) {
-    return describeChanges(found.changes);
+  const earlier = await nearest(pipeline, stage, parts, store, listings);
+  if (earlier !== undefined && earlier.changes.length > 0) {
+    return describeChanges(earlier.changes);
   }
   switch (unfinished?.state) {
     case undefined:

@@ -44,7 +44,7 @@ export type ChildEvent =
     readonly step?: number | undefined;
   }
   /** It has written a checkpoint, from which the next attempt resumes: `step 175`. */
-  | { readonly type: "saved"; readonly place: string }
+  | { readonly type: "saved"; readonly position: string }
   | {
     readonly type: "error";
     readonly message: string;
@@ -88,7 +88,7 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
           send({ type: "log", line: part });
         }
       },
-      saved: (place) => send({ type: "saved", place }),
+      saved: (position) => send({ type: "saved", position }),
       metric(name, value, step) {
         if (!Number.isFinite(value)) {
           const expected = "expected a finite number";

@@ -141,25 +141,25 @@ export async function taskCode(
   project: string,
   store: Store,
 ): Promise<Map<string, TaskCode>> {
-  const found = new Map<string, TaskCode>();
+  const codes = new Map<string, TaskCode>();
   for (const module of modules) {
     const stored = store.memo.get<TaskCode>(SECTION, `${project} ${module}`);
     if (stored !== undefined && await isCurrent(stored, store)) {
-      found.set(module, stored);
+      codes.set(module, stored);
     }
   }
-  const missing = modules.filter((module) => !found.has(module));
-  if (missing.length === 0) return found;
+  const missing = modules.filter((module) => !codes.has(module));
+  if (missing.length === 0) return codes;
   const { bundleTasks } = await import("./bundle.ts");
   const bundles = await bundleTasks(missing, project);
   for (const [module, { text, files }] of bundles) {
     const { blob } = await store.blobs.putText(text);
     const code = { bundle: blob, files };
-    found.set(module, code);
+    codes.set(module, code);
     store.memo.set(SECTION, `${project} ${module}`, code);
   }
   await store.memo.save();
-  return found;
+  return codes;
 }
 
 /** True if none of the files of the code has changed and its bundle is in the cache. */

@@ -118,10 +118,10 @@ export class Forecast {
     const { cpus, gpus, jobs } = this.#limits;
     const ends = new Map<string, number>();
     const work = { cpus: 0, gpus: 0, jobs: 0 };
-    let known = 0;
+    let estimated = 0;
     for (const [id, stage] of this.#stages) {
       const left = running.has(id) ? running.get(id) : this.secondsOf(id);
-      if (left !== undefined) known++;
+      if (left !== undefined) estimated++;
       const seconds = left ?? 0;
       const start = Math.max(0, ...stage.needs.map((it) => ends.get(it) ?? 0));
       ends.set(id, start + seconds);
@@ -136,8 +136,8 @@ export class Forecast {
       work.gpus / (gpus || 1),
       work.jobs / jobs,
     );
-    const isMinimum = known < this.#stages.size;
-    if (known === 0 || isMinimum && seconds < 1) return undefined;
+    const isMinimum = estimated < this.#stages.size;
+    if (estimated === 0 || isMinimum && seconds < 1) return undefined;
     return { seconds, isMinimum };
   }
 }

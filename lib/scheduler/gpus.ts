@@ -14,13 +14,16 @@ interface WantedGpus {
   readonly count: number;
   /** Ids to choose from. */
   readonly among: readonly string[];
-  /** Called once if other processes hold them: `process 1234 (GPU 0)`. If it throws, waiting ends. */
+  /**
+   * Called once if other processes hold them: `process 1234 (GPU 0)`. If it
+   * throws, waiting ends.
+   */
   readonly onWait: (holders: string) => void;
   /** Cancels waiting. */
   readonly signal: AbortSignal;
 }
 
-/** What {@linkcode gpuUuids} has found, which takes up to a second or two. */
+/** Result of {@linkcode gpuUuids}, which takes up to a second or two. */
 let machineGpus: Promise<string[]> | undefined;
 
 /** Milliseconds between two tries to take GPUs. */
@@ -46,8 +49,10 @@ export async function holdGpus(
   const among = new Set(names.map((name) => uuidOf(name, uuids)));
   if (count > among.size) {
     const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
-    const given = "(see --gpus and CUDA_VISIBLE_DEVICES)";
-    throw new Error(`${needed} needed, but ${among.size} can be used ${given}`);
+    const remedy = "(see --gpus and CUDA_VISIBLE_DEVICES)";
+    throw new Error(
+      `${needed} needed, but ${among.size} can be used ${remedy}`,
+    );
   }
   if (count === 0) return { ids: [], [Symbol.dispose]() {} };
   const folder = store.makeFolder("locks");
@@ -64,7 +69,10 @@ export async function holdGpus(
   }
 }
 
-/** Locks so many GPUs or none, so that two stages cannot each hold half of what both need; else says which others hold. */
+/**
+ * Locks `count` GPUs atomically, or returns their holders, so that two stages
+ * cannot each hold half of what both need.
+ */
 function tryGpus(
   count: number,
   among: Iterable<string>,
@@ -103,6 +111,6 @@ export async function gpuUuids(): Promise<string[]> {
 function uuidOf(name: string, uuids: readonly string[]): string {
   if (/^\d+$/.test(name)) return uuids[Number(name)] ?? name;
   if (!name.startsWith("GPU-")) return name;
-  const found = uuids.filter((uuid) => uuid.startsWith(name));
-  return found.length === 1 ? found[0]! : name;
+  const matches = uuids.filter((uuid) => uuid.startsWith(name));
+  return matches.length === 1 ? matches[0]! : name;
 }

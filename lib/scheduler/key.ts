@@ -16,19 +16,14 @@ import { type Context, isCurrent, stageOf, taskOf } from "./context.ts";
  *
  * @param sources Its sources, whose contents take the place of their paths.
  * @param results Results of its inputs, by stage.
- * @throws {Error} If a source does not exist.
  */
-export async function keyParts(
+export function keyParts(
   context: Context,
   stage: GraphStage,
-  sources: Sources,
+  sources: ReadSources,
   results: ReadonlyMap<string, Manifest>,
-): Promise<KeyParts> {
+): KeyParts {
   const { declaration, module, params, resources } = stage;
-  const contents: Record<string, string> = {};
-  for (const [name, path] of sources) {
-    contents[name] = await sourceDigest(path, context.store);
-  }
   const inputs = Object.entries(stage.inputs).map(([name, ids]) => {
     const many = declaration.inputs[name]?.many === true;
     // Only what the task sees of it: so renaming a stage rarely makes others run.
@@ -50,8 +45,8 @@ export async function keyParts(
   });
   return {
     code: context.code.get(module)!.bundle,
-    params: withoutSources(params, sources),
-    sources: contents,
+    params: withoutSources(params, sources.paths),
+    sources: sources.digests,
     inputs: Object.fromEntries(inputs),
     runtimes: Object.fromEntries(runtimes),
   };
@@ -67,8 +62,8 @@ export async function keyOf(
   { memo }: Pick<Store, "memo">,
 ): Promise<string> {
   const text = canonicalJson(parts);
-  const [before, known] = memo.get<[string, string]>("keys", stage) ?? [];
-  if (known !== undefined && before === text) return known;
+  const [before, remembered] = memo.get<[string, string]>("keys", stage) ?? [];
+  if (remembered !== undefined && before === text) return remembered;
   const key = await digest(text);
   memo.set("keys", stage, [text, key]);
   return key;
@@ -81,20 +76,51 @@ export function threadsOf({ cpus }: GraphStage["resources"]): string {
 
 type Params = KeyParts["params"];
 
-/** Absolute paths of the files and folders that parameters name, by the dot path of the parameter. */
+/**
+ * Absolute paths of the files and folders that parameters name, by the dot path
+ * of the parameter.
+ */
 export type Sources = ReadonlyMap<string, string>;
 
+/** Sources and what is in them. */
+export interface ReadSources {
+  readonly paths: Sources;
+  /** SHA-256 of the listing of each, by the dot path of the parameter. */
+  readonly digests: Readonly<Record<string, string>>;
+  /** Listings by their SHA-256. */
+  readonly listings: ReadonlyMap<string, string>;
+}
+
 /**
- * Digest of a source: of a file's name and content, or of a folder's name and
- * the paths and contents of all files, and the paths of all empty folders, in
- * it. The name counts since a task may record it, as `fetch-model` does; the
- * location does not.
+ * Reads sources, as far as they have changed since they were last read.
+ *
+ * @throws {Error} If one of them does not exist.
+ */
+export async function readSources(
+  paths: Sources,
+  store: Store,
+): Promise<ReadSources> {
+  const digests: Record<string, string> = {};
+  const listings = new Map<string, string>();
+  for (const [name, path] of paths) {
+    const listing = await sourceListing(path, store);
+    digests[name] = await digest(listing);
+    listings.set(digests[name], listing);
+  }
+  return { paths, digests, listings };
+}
+
+/**
+ * Listing of a source (see {@linkcode treeText}): a file's name and content, or
+ * a folder's name and the paths and contents of all files, and the paths of all
+ * empty folders, in it. The name counts since a task may record it, as
+ * `fetch-model` does; the location does not.
  *
  * @throws {Error} If the source does not exist.
  */
-export async function sourceDigest(
+export async function sourceListing(
   path: string,
-  { stats, listings }: Pick<Store, "stats" | "listings">,
+  { stats }: Pick<Store, "stats">,
 ): Promise<string> {
   const files = [];
   for (const [name, file] of filesOf(path)) {
@@ -102,10 +128,13 @@ export async function sourceDigest(
     if (blob === undefined) throw new Error(`"${file}" does not exist`);
     files.push({ path: name, size: 0, blob });
   }
-  return await listings.note(treeText(files));
+  return treeText(files);
 }
 
-/** Fingerprints of all files and folders of sources, as text: a file that comes and goes changes its folder. */
+/**
+ * Fingerprints of all files and folders of sources, as text: a file that comes
+ * and goes changes its folder.
+ */
 export function sourcePrints(sources: Sources): string {
   const prints = [...sources.values()].flatMap((path) => {
     const members = new Set([path, ...filesOf(path).map(([, file]) => file)]);
@@ -119,47 +148,51 @@ export function sourcePrints(sources: Sources): string {
 
 /** The parameters, with the sources as absolute paths. */
 export function withAbsoluteSources(params: Params, sources: Sources): Params {
-  return edited(params, sources, (place, name, path) => {
-    if (name in place) place[name] = path;
+  return edited(params, sources, (mapping, name, path) => {
+    if (name in mapping) mapping[name] = path;
   });
 }
 
 /** The parameters, without the sources. */
 function withoutSources(params: Params, sources: Sources): Params {
-  return edited(params, sources, (place, name) => delete place[name]);
+  return edited(params, sources, (mapping, name) => delete mapping[name]);
 }
 
 /** A copy of the parameters in which the mapping with each source has been edited. */
 function edited(
   params: Params,
   sources: Sources,
-  edit: (place: Record<string, unknown>, name: string, path: string) => void,
+  edit: (mapping: Record<string, unknown>, name: string, path: string) => void,
 ): Params {
   if (sources.size === 0) return params;
   const copy = structuredClone(params) as Record<string, unknown>;
   for (const [at, path] of sources) {
     const steps = at.split(".");
     const name = steps.pop()!;
-    const place = steps.reduce<Record<string, unknown> | undefined>(
+    const mapping = steps.reduce<Record<string, unknown> | undefined>(
       (it, step) => it?.[step] as Record<string, unknown> | undefined,
       copy,
     );
-    if (typeof place === "object" && place !== null) edit(place, name, path);
+    if (typeof mapping === "object" && mapping !== null) {
+      edit(mapping, name, path);
+    }
   }
   return copy;
 }
 
 /**
- * Names and paths of the files of a source, and of its empty folders, whose names end with a slash.
+ * Names and paths of the files of a source, and of its empty folders, whose
+ * names end with a slash.
  *
- * @throws {Error} If it does not exist, or is or contains something else, such as a pipe, which can be read only once.
+ * @throws {Error} If it does not exist, or is or contains something else, such
+ * as a pipe, which can be read only once.
  */
 function filesOf(path: string): (readonly [name: string, file: string])[] {
-  const own = basename(path);
-  if (sourceInfo(path).isFile) return [[own, path]];
+  const sourceName = basename(path);
+  if (sourceInfo(path).isFile) return [[sourceName, path]];
   const members = listTree(path, "follow");
   return (members.length === 0 ? [""] : members).map((name) => [
-    `${own}/${name}`,
+    `${sourceName}/${name}`,
     join(path, name),
   ]);
 }
@@ -196,8 +229,8 @@ export async function sourcesOf(
   const home = Deno.env.get("HOME") ?? "";
   const question = canonicalJson([code.bundle, params, project, home]);
   const { memo } = store;
-  const known = memo.get<Record<string, string>>(SECTION, question);
-  if (known !== undefined) return new Map(Object.entries(known));
+  const remembered = memo.get<Record<string, string>>(SECTION, question);
+  if (remembered !== undefined) return new Map(Object.entries(remembered));
   const task = await taskOf({ module });
   const sources = new Map(
     Object.entries(task.sources?.(params) ?? {})

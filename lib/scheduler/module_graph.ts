@@ -72,15 +72,10 @@ export async function moduleGraph(
 ): Promise<ModuleGraph> {
   const path = join(project, "deno.json");
   const lock = join(project, "deno.lock");
-  const config = parsedFile(path);
+  const config: Configuration | undefined = parsedFile(path);
   if (config === undefined) throw new Error(`"${path}" does not exist`);
-  const {
-    compilerOptions = {},
-    importMap,
-    nodeModulesDir,
-    links = [],
-    workspace = [],
-  } = config as Configuration;
+  const { compilerOptions = {}, importMap, nodeModulesDir } = config;
+  const { workspace = [] } = config;
   const flags = [
     "--allow-import",
     "--config",
@@ -99,17 +94,7 @@ export async function moduleGraph(
   ) as Pick<ModuleGraph, "redirects" | "npmPackages"> & {
     readonly modules: readonly Module[];
   };
-  const linked = new Map<string, string>();
-  for (const link of links.map((it) => resolve(project, it))) {
-    const { name, version } = parsedFile(join(link, "package.json")) ?? {};
-    const copy = Object.values(npmPackages)
-      .find((it) => it.name === name && it.version === version);
-    if (copy !== undefined) linked.set(copy.localPath, link);
-  }
-  if (nodeModulesDir === "manual") {
-    const installed = join(project, "node_modules");
-    linked.set(installed, installed);
-  }
+  const linked = linkedPackages(config, project, npmPackages);
   const folders = modules
     .filter(({ specifier }) => specifier.startsWith("file:"))
     .map(({ specifier }) => dirname(fromFileUrl(specifier)));
@@ -147,6 +132,25 @@ export async function moduleGraph(
       return [it, isSame ? await digest(text) : ""] as const;
     })),
   };
+}
+
+function linkedPackages(
+  { links = [], nodeModulesDir }: Configuration,
+  project: string,
+  npmPackages: ModuleGraph["npmPackages"],
+): ModuleGraph["linked"] {
+  const linked = new Map<string, string>();
+  for (const link of links.map((it) => resolve(project, it))) {
+    const { name, version } = parsedFile(join(link, "package.json")) ?? {};
+    const copy = Object.values(npmPackages)
+      .find((it) => it.name === name && it.version === version);
+    if (copy !== undefined) linked.set(copy.localPath, link);
+  }
+  if (nodeModulesDir === "manual") {
+    const installed = join(project, "node_modules");
+    linked.set(installed, installed);
+  }
+  return linked;
 }
 
 /** What is read of a `deno.json`. */

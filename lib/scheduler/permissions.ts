@@ -84,11 +84,11 @@ export function stageEnvironment(
   const names = [...DENO_ENV, ...permissions.env ?? []];
   const valueOf = (name: string) =>
     name === "DYLORA_PROJECT" ? project : Deno.env.get(name);
-  const own = names.map((name) => [name, valueOf(name)])
+  const declared = names.map((name) => [name, valueOf(name)])
     .filter(([, value]) => value !== undefined);
   return {
-    ...Object.fromEntries(own),
-    // It may be relative, and the stage runs in a folder of its own.
+    ...Object.fromEntries(declared),
+    // It may be relative, and the stage runs in a folder of its declared.
     ...(Deno.env.get("DENO_DIR") && { DENO_DIR: denoFolder() }),
     NO_COLOR: "1",
     TZ: "UTC",

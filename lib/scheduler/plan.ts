@@ -12,12 +12,13 @@ import {
 } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { NoResultError } from "./failure.ts";
-import type { RemoteHit, Settings } from "./settings.ts";
+import type { Hit, Settings } from "./settings.ts";
 import {
   checkSources,
   keyOf,
   keyParts,
-  type Sources,
+  type ReadSources,
+  readSources,
   sourcesOf,
   withAbsoluteSources,
 } from "./key.ts";
@@ -33,7 +34,7 @@ export type Missed = StageKey & {
 };
 
 /** A stage whose result is in the cache or the remote. */
-export type Reused = StageKey & RemoteHit & {
+export type Reused = StageKey & Hit & {
   readonly decision: Extract<Decision, { state: "unchanged" | "restore" }>;
 };
 
@@ -41,7 +42,7 @@ interface StageKey {
   readonly key: string;
   readonly parts: KeyParts;
   /** Sources that the key was computed from. */
-  readonly sources: Sources;
+  readonly sources: ReadSources;
 }
 
 type Unknown = Extract<Decision, { state: "unknown" }>;
@@ -58,27 +59,28 @@ export async function decide(
   results: ReadonlyMap<string, Manifest>,
 ): Promise<Decided> {
   const { graph: { pipeline }, settings, store } = context;
-  const sources = await sourcesOf(context, stage);
-  const parts = await keyParts(context, stage, sources, results);
+  const sources = await readSources(await sourcesOf(context, stage), store);
+  const parts = keyParts(context, stage, sources, results);
   const key = await keyOf(parts, `${pipeline}/${stage.id}`, store);
   const run = async (reason: string): Promise<Decided> => {
-    if (sources.size > 0) {
+    if (sources.paths.size > 0) {
       const { check } = await taskOf(stage);
-      await check?.(withAbsoluteSources(stage.params, sources));
+      await check?.(withAbsoluteSources(stage.params, sources.paths));
     }
     return { key, parts, sources, decision: { state: "run", key, reason } };
   };
   if (settings.force.has(stage.id)) return run("forced");
-  const found = await store.lookup(key);
-  const hit: RemoteHit | undefined = found.state === "found"
-    ? inCache(found.manifest)
+  const cached = await store.lookup(key);
+  const hit: Hit | undefined = cached.state === "found"
+    ? inCache(cached.manifest)
     : await settings.remote?.find(key);
   if (hit === undefined) {
-    if (found.state === "unusable") {
-      return run(`its result in the cache ${found.fault}`);
+    if (cached.state === "unusable") {
+      return run(`its result in the cache ${cached.fault}`);
     }
     const { explainMiss } = await import("./changes.ts");
-    return run(await explainMiss(pipeline, stage.id, parts, store));
+    const { listings } = sources;
+    return run(await explainMiss(pipeline, stage.id, parts, store, listings));
   }
   const { manifest, from } = hit;
   const folder = visibleFolder(settings.out, pipeline, stage.id);
@@ -96,9 +98,12 @@ export async function decide(
   };
 }
 
-/** A result of the cache. */
-function inCache(manifest: Manifest): RemoteHit {
-  return { manifest, bring: () => Promise.resolve(true) };
+function inCache(manifest: Manifest): Hit {
+  return {
+    manifest,
+    fetch: () => Promise.resolve(true),
+    fetchFiles: () => Promise.resolve(true),
+  };
 }
 
 /**
@@ -252,9 +257,9 @@ export async function explain(
   // The stage itself is the last of those that it needs.
   const [, decided] = (await Array.fromAsync(decideEach(context))).at(-1)!;
   if (!("parts" in decided)) return { stage: id, decision: decided.decision };
-  const { decision, parts, key } = decided;
+  const { decision, parts, sources: { listings }, key } = decided;
   const { codeHunks, nearest } = await import("./changes.ts");
-  const other = await nearest(graph.pipeline, id, parts, store, key);
+  const other = await nearest(graph.pipeline, id, parts, store, listings, key);
   if (other === undefined) return { stage: id, decision, parts };
   const { manifest: { key: otherKey, parts: before, started }, changes } =
     other;

@@ -14,7 +14,7 @@ export interface Watch {
   readonly emit: (event: Event) => void;
   /** Replaces paths in its output by paths that exist after the run. */
   readonly lastingPaths?: (text: string) => string;
-  /** Replaces places in the code that it ran by those in source files. */
+  /** Replaces positions in the code that it ran by those in source files. */
   readonly located?: (trace: string) => Promise<string>;
   /** Seconds, without those in a queue, after which the process is stopped. */
   readonly timeout: number | undefined;
@@ -168,7 +168,7 @@ class StageProcess {
       case "log":
         return emit({ ...event, stage, stream: "log" });
       case "saved":
-        this.#saved = event.place;
+        this.#saved = event.position;
         break;
       case "metric":
         this.#metrics[event.name] = event.value;

@@ -1,7 +1,13 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
-import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
+import { digest } from "../files/digest.ts";
+import {
+  filesIn,
+  listTree,
+  NotAFileError,
+  treeDigest,
+} from "../store/blobs.ts";
 import { readSealed, removeFolder, writeSealed } from "../files/files.ts";
 import {
   type Manifest,
@@ -15,7 +21,7 @@ import { type End, type Event, type Failed, failed } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { openJournal } from "./journal.ts";
 import {
-  sourceDigest,
+  sourceListing,
   sourcePrints,
   threadsOf,
   withAbsoluteSources,
@@ -69,7 +75,12 @@ export async function runStage(
   using _key = await lock(run, stage, decided.key, "runs the same stage");
   const again = await decide(run, stage, results);
   if (again.key !== decided.key) {
-    const moved = await changes(decided.parts, again.parts, run.store);
+    const moved = await changes(
+      decided.parts,
+      again.parts,
+      run.store,
+      new Map([...decided.sources.listings, ...again.sources.listings]),
+    );
     return { state: "restart", message: describeChanges(moved) };
   }
   if ("manifest" in again) return { state: "reused", decided: again };
@@ -140,13 +151,14 @@ export async function attempt(
 ): Promise<AttemptEnd> {
   const { emit, settings, signal } = run;
   const { permissions = {} } = await taskOf(stage);
+  const sources = decided.sources.paths;
   let left: number | undefined;
   let unstarted = 0;
   for (;;) {
     const start = folder.start();
     const runtimes = await readyRuntimes(run, stage);
     const inputs = await layOut(run, stage, decided, results, start);
-    const before = sourcePrints(decided.sources);
+    const before = sourcePrints(sources);
     const changed = await changedSource(run, decided, before);
     if (changed !== undefined) return changed;
     const end = await runTask({
@@ -155,9 +167,9 @@ export async function attempt(
       module: stage.module,
       project: settings.project,
       permissions,
-      params: withAbsoluteSources(stage.params, decided.sources),
+      params: withAbsoluteSources(stage.params, sources),
       inputs,
-      sources: [...decided.sources.values()],
+      sources: [...sources.values()],
       folder: start,
       checkpoint: checkpoint ??
         takeCheckpoint(decided.key, before, run.store),
@@ -221,16 +233,16 @@ async function layOut(
  */
 async function changedSource(
   { store }: Context,
-  decided: Decided,
+  { sources: { paths: sources, digests } }: Decided,
   before: string,
 ): Promise<AttemptEnd | undefined> {
-  for (const [name, path] of decided.sources) {
-    if (await sourceDigest(path, store) !== decided.parts.sources[name]) {
+  for (const [name, path] of sources) {
+    if (await digest(await sourceListing(path, store)) !== digests[name]) {
       return { state: "restart", message: `source "${path}" changed` };
     }
   }
-  if (sourcePrints(decided.sources) === before) return undefined;
-  const paths = [...decided.sources.values()].map((it) => `"${it}"`);
+  if (sourcePrints(sources) === before) return undefined;
+  const paths = [...sources.values()].map((it) => `"${it}"`);
   return { state: "restart", message: `${paths.join(" or ")} changed` };
 }
 
@@ -264,7 +276,7 @@ function lastingPaths(
 async function commit(
   run: Run,
   stage: GraphStage,
-  { key, parts }: Decided,
+  { key, parts, sources }: Decided,
   { output, measured }: Made,
   log: string,
 ): Promise<StageEnd> {
@@ -276,8 +288,9 @@ async function commit(
     log,
   ]);
   const files = paths.map((path, i) => ({ path, ...stored[i]! }));
-  for (const listing of Object.values(parts.sources)) {
-    await store.listings.keep(listing);
+  // So that a later difference can be explained file by file.
+  for (const listing of sources.listings.values()) {
+    if (filesIn(listing).size > 1) await store.blobs.putText(listing);
   }
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
@@ -307,10 +320,10 @@ async function machineOf(
   { runtimes }: Context,
   { declaration: { needs }, resources }: GraphStage,
 ): Promise<Pick<Manifest, "machine">> {
-  const found = await Promise.all(
+  const machines = await Promise.all(
     needs.map((name) => runtimes.get(name)?.machine?.()),
   );
-  const names = found.filter((name) => name !== undefined);
+  const names = machines.filter((name) => name !== undefined);
   const machine = [...names, threadsOf(resources)].join(", ");
   return names.length === 0 ? {} : { machine };
 }

@@ -52,7 +52,7 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
     runtimes: Object.fromEntries(
       [...run.runtimes].map(([name, { settings, sharedFiles }]) => [name, {
         ...settings,
-        ...sharedFiles?.settings(handedOn(folder, name)),
+        ...sharedFiles?.settings(sharedFolder(folder, name)),
       }]),
     ),
   };
@@ -117,7 +117,7 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   if (end.state !== "done") return end;
   for (const [name, { sharedFiles }] of run.runtimes) {
     try {
-      await sharedFiles?.keep(handedOn(folder, name));
+      await sharedFiles?.keep(sharedFolder(folder, name));
     } catch (error) {
       // The result is complete without it: the disk may be full, or the folder another user's.
       const why = error instanceof Error ? error.message : error;
@@ -127,7 +127,7 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   return end;
 }
 
-/** Folder in which a stage leaves what a runtime hands on to later stages. */
-function handedOn({ temporary }: StartFolder, runtime: string): string {
+/** Folder of the files that a runtime's stages share (`Runtime.sharedFiles`). */
+function sharedFolder({ temporary }: StartFolder, runtime: string): string {
   return join(temporary, `${runtime}-shared`);
 }

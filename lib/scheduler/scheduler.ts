@@ -134,7 +134,7 @@ class Scheduler {
     this.#run = { ...context, emit, signal, waiting };
   }
 
-  /** Brings a stage, and all that it needs, to an end. */
+  /** Completes a stage and all that it needs, once. */
   get(id: string): Promise<Settled> {
     return this.#settled.getOrInsertComputed(id, () => this.#settle(id));
   }
@@ -142,7 +142,7 @@ class Scheduler {
   async #settle(id: string): Promise<Settled> {
     const { emit, signal, store } = this.#run;
     try {
-      return await this.#bring(stageOf(this.#run, id));
+      return await this.#complete(stageOf(this.#run, id));
     } catch (error) {
       if (error === signal.reason) return this.#skip(id, "interrupted");
       if (error === this.#halt.signal.reason) {
@@ -164,8 +164,11 @@ class Scheduler {
     }
   }
 
-  /** Awaits the inputs of a stage, decides on it and does what was decided; starts over if its key changes meanwhile. */
-  async #bring(stage: GraphStage): Promise<Settled> {
+  /**
+   * Awaits the inputs of a stage, decides on it and does what was decided. It
+   * starts over if the key changes meanwhile.
+   */
+  async #complete(stage: GraphStage): Promise<Settled> {
     const { id } = stage;
     const results = new Map<string, Manifest>();
     for (const input of new Set(Object.values(stage.inputs).flat())) {
@@ -178,7 +181,7 @@ class Scheduler {
       this.#run.waiting.throwIfAborted();
       const decided = await decide(this.#run, stage, results);
       if ("manifest" in decided) {
-        if (await decided.bring()) return await this.#reuse(id, decided);
+        if (await decided.fetch()) return await this.#reuse(id, decided);
         continue;
       }
       const { key } = decided;

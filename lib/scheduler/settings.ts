@@ -28,22 +28,30 @@ export interface Settings {
   readonly remote?: RemoteResults | undefined;
 }
 
-/** A result of another cache, whose files need not be in the own one yet. */
-export interface RemoteHit {
+/** A result of the cache, or of a remote, whose files need not be in the cache yet. */
+export interface Hit {
   readonly manifest: Manifest;
-  /** Name of the remote that has it; undefined if the own cache does. */
+  /** Name of the remote that has it; undefined if the cache does. */
   readonly from?: string;
-  /** Brings it into the cache, or some of its files but not the result. False if that fails; it is then not found again. */
-  bring(files?: readonly TreeFile[]): Promise<boolean>;
+  /**
+   * Downloads the result into the cache, unless it is there: its files, then its
+   * manifest. False if that fails; the result is then not found again.
+   */
+  fetch(): Promise<boolean>;
+  /** Downloads some of its files, but not the result. False if that fails. */
+  fetchFiles(files: readonly TreeFile[]): Promise<boolean>;
 }
 
-/** Results of other caches, for those that the own one lacks. A remote failure never fails a run. */
+/**
+ * Results of other caches, for those that the own one lacks. A remote failure
+ * never fails a run.
+ */
 export interface RemoteResults {
   /** Its address, for messages. */
   readonly name: string;
   /** The result of a key. */
-  find(key: string): Promise<RemoteHit | undefined>;
-  /** Takes a new result of the cache, in the background. */
+  find(key: string): Promise<Hit | undefined>;
+  /** Stores a new result of the cache, in the background. */
   offer(manifest: Manifest): void;
 }
 

@@ -53,13 +53,13 @@ export async function verify<Difference>(
   );
   const stage = stageOf(context, id);
   for (const input of new Set(Object.values(stage.inputs).flat())) {
-    const wasBrought = await reused.get(input)!.bring();
-    if (!wasBrought) throw noResult(input, "it was refused");
+    const isFetched = await reused.get(input)!.fetch();
+    if (!isFetched) throw noResult(input, "it was refused");
   }
   const { remote } = settings;
-  const found = reused.get(id)!;
-  const { key } = found;
-  const hit = remote ? await remote.find(key) : found;
+  const ownHit = reused.get(id)!;
+  const { key } = ownHit;
+  const hit = remote ? await remote.find(key) : ownHit;
   if (hit === undefined) throw noResult(id, `not in ${remote!.name}`);
   const run = { ...context, emit, signal, waiting: signal };
   using _mutex = await lockMutex(run, stage);
@@ -73,7 +73,7 @@ export async function verify<Difference>(
   const end = await attempt(
     journaled,
     stage,
-    found,
+    ownHit,
     results,
     gpus,
     folder,
@@ -91,8 +91,8 @@ export async function verify<Difference>(
   const changed = all.filter((path) => before.get(path) !== after.get(path));
   const both = files
     .filter(({ path }) => after.has(path) && changed.includes(path));
-  const wasBrought = both.length === 0 || await hit.bring(both);
-  if (!wasBrought) throw noResult(id, "it was refused");
+  const isFetched = both.length === 0 || await hit.fetchFiles(both);
+  if (!isFetched) throw noResult(id, "it was refused");
   const differing: Record<string, Difference | null> = {};
   for (const path of changed) differing[path] = null;
   for (const { path, blob } of both) {

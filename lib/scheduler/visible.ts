@@ -42,9 +42,9 @@ export async function difference(
   const expected = new Map(files.map(({ path, blob }) => [path, blob]));
   const added = present.find((path) => !expected.has(path));
   if (added !== undefined) return `output file ${added} was added`;
-  const found = new Set(present);
+  const presentPaths = new Set(present);
   for (const [path, blob] of expected) {
-    if (!found.has(path)) return `output file ${path} is missing`;
+    if (!presentPaths.has(path)) return `output file ${path} is missing`;
     if (await store.stats.digest(join(folder, path)) !== blob) {
       return `output file ${path} is changed`;
     }

@@ -66,7 +66,7 @@ function baseModelOf(
   model: InputArtifact | undefined,
 ): { readonly origin: ModelOrigin | undefined; readonly folder?: string } {
   const isOnHub = /^[\w.-]+\/[\w.-]+$/.test(baseModel?.name ?? "");
-  const named = requested ?? (isOnHub ? undefined : model?.place);
+  const named = requested ?? (isOnHub ? undefined : model?.visiblePath);
   if (named !== undefined) return { origin: { name: named, revision: null } };
   if (isOnHub) return { origin: baseModel };
   const name = baseModel?.name ?? "on which the adapter was trained";

@@ -18,7 +18,7 @@ import type { Stats } from "./stats.ts";
 /** Number of files that are stored, or transferred, at the same time. */
 const AT_A_TIME = 8;
 
-/** A function that does work with a file, as soon as less than {@linkcode AT_A_TIME} are worked with. */
+/** Returns a function that runs at most {@linkcode AT_A_TIME} tasks at once. */
 export function limited() {
   let free = AT_A_TIME;
   const waiting: (() => void)[] = [];
@@ -188,6 +188,11 @@ export function treeText(files: readonly TreeFile[]): string {
   );
 }
 
+/** Digests by path of the files in a listing of {@linkcode treeText}. */
+export function filesIn(listing: string): Map<string, string> {
+  return new Map(JSON.parse(listing) as [path: string, blob: string][]);
+}
+
 /**
  * Paths of all files below a folder, sorted, with forward slashes.
  *
@@ -242,40 +247,4 @@ function* walk(
 /** The error of a path that leads to something else, such as a pipe. */
 export function notAFile(path: string): NotAFileError {
   return new NotAFileError(`"${path}" is neither a file nor a folder`);
-}
-
-/**
- * Listings of files (see {@linkcode treeText}) by their digest. Those of
- * committed results are stored, so that a later difference can be explained
- * file by file.
- */
-export class Listings {
-  readonly #seen = new Map<string, string>();
-
-  constructor(private readonly blobs: Blobs) {}
-
-  /** Remembers a listing in memory and returns its digest. */
-  async note(text: string): Promise<string> {
-    const listing = await digest(text);
-    this.#seen.set(listing, text);
-    return listing;
-  }
-
-  /** Stores a remembered listing in the cache, unless it has one file only. */
-  async keep(listing: string): Promise<void> {
-    const text = this.#seen.get(listing);
-    if (text !== undefined && filesIn(text).size > 1) {
-      await this.blobs.putText(text);
-    }
-  }
-
-  /** Digests of a listing's files by path; undefined if the listing is unknown. */
-  async files(listing: string): Promise<Map<string, string> | undefined> {
-    const text = this.#seen.get(listing) ?? await this.blobs.text(listing);
-    return text === undefined ? undefined : filesIn(text);
-  }
-}
-
-function filesIn(text: string): Map<string, string> {
-  return new Map(JSON.parse(text) as [path: string, blob: string][]);
 }

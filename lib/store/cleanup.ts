@@ -34,6 +34,24 @@ export async function holdOff(
 /** Milliseconds after which a checkpoint is removed: 14 days. */
 const CHECKPOINT_AGE = 14 * 24 * 60 * 60 * 1000;
 
+/** What a clean-up has removed and kept, as `cache gc --json` prints it. */
+export interface CleanUp {
+  /** Keys of the results that were removed. */
+  readonly removed: readonly string[];
+  /** Bytes freed. */
+  readonly freed: number;
+  /** Bytes of the cache that are left. */
+  readonly left: number;
+  /** Number of results that nothing may remove, by the reason; some have several. */
+  readonly kept: {
+    readonly pinned: number;
+    /** Of the latest runs. */
+    readonly recent: number;
+    /** In output folders. */
+    readonly shown: number;
+  };
+}
+
 /**
  * Removes all blobs that no result needs, and then the oldest results,
  * checkpoints and logs of failures until the cache takes at most `limit` bytes.
@@ -42,7 +60,10 @@ const CHECKPOINT_AGE = 14 * 24 * 60 * 60 * 1000;
  *
  * @returns Undefined if nothing was removed, because a run is in progress.
  */
-export async function cleanUp(store: Store, limit: number) {
+export async function cleanUp(
+  store: Store,
+  limit: number,
+): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined) return undefined;
   const before = cacheSize(store);
@@ -98,12 +119,9 @@ export async function cleanUp(store: Store, limit: number) {
   await store.stats.prune();
   const left = cacheSize(store);
   return {
-    /** Keys of the results that were removed. */
     removed,
-    /** Bytes freed, and of the cache that are left. */
     freed: before - left,
     left,
-    /** Number of results that nothing may remove, by the reason; some have several. */
     kept: {
       pinned: keptFor("pinned"),
       recent: keptFor("recent"),
@@ -249,8 +267,8 @@ export async function audit(store: Store) {
     store.blobs.remove(blob);
   }
   for (const key of store.manifests.keys()) {
-    const found = store.manifests.read(key);
-    if (found.state !== "unusable") continue;
+    const lookup = store.manifests.read(key);
+    if (lookup.state !== "unusable") continue;
     damaged.push(store.manifests.path(key));
     store.manifests.remove(key);
   }

@@ -1,9 +1,12 @@
-/** Manifests of others. Loaded with a remote only, since a run with nothing to do loads no schemas. */
+/**
+ * Schema of untrusted manifests. Loaded with a remote only, since a run with
+ * nothing to do loads no schemas.
+ */
 import * as z from "zod";
 import { isDigest } from "../files/digest.ts";
 import type { ManifestBody } from "./manifests.ts";
 
-/** A manifest of anyone and of any version, except for what is in its `parts`. */
+/** A manifest of any signer and version, except for what is in its `parts`. */
 export interface ForeignManifest extends ManifestBody {
   readonly version: number;
   readonly parts: { readonly runtimes: Readonly<Record<string, unknown>> };

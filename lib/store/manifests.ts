@@ -128,8 +128,8 @@ export class Manifests {
 
   /** The manifest of a key, if there is one and it is usable. */
   find(key: string): Manifest | undefined {
-    const found = this.read(key);
-    return found.state === "found" ? found.manifest : undefined;
+    const lookup = this.read(key);
+    return lookup.state === "found" ? lookup.manifest : undefined;
   }
 
   /** Writes a manifest. Its blobs must already be stored. */

@@ -29,19 +29,19 @@ export class Stats {
     path: string,
     kind: Kind = "file",
   ): Promise<string | undefined> {
-    const found = fingerprint(path);
-    if (found === undefined) return undefined;
-    const print = kind === "blob" ? { ...found, changed: 0 } : found;
-    const known = this.memo.get<Row>(SECTION, path);
-    if (known !== undefined) {
-      const [size, modified, changed, inode, blob] = known;
+    const current = fingerprint(path);
+    if (current === undefined) return undefined;
+    const print = kind === "blob" ? { ...current, changed: 0 } : current;
+    const row = this.memo.get<Row>(SECTION, path);
+    if (row !== undefined) {
+      const [size, modified, changed, inode, blob] = row;
       if (same(print, { size, modified, changed, inode })) return blob;
     }
     const at = Date.now();
     const { blob, size } = await digestFile(path);
     const after = fingerprint(path);
-    const isStable = after !== undefined && same(found, after) &&
-      size === found.size;
+    const isStable = after !== undefined && same(current, after) &&
+      size === current.size;
     if (isStable && settled(print, at)) {
       const row: Row = [size, print.modified, print.changed, print.inode, blob];
       this.memo.set(SECTION, path, row);

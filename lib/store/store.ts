@@ -1,5 +1,5 @@
 import { join } from "../files/paths.ts";
-import { Blobs, Listings } from "./blobs.ts";
+import { Blobs } from "./blobs.ts";
 import { Histories, Pins, RecentRuns } from "./histories.ts";
 import { type Lookup, type Manifest, Manifests } from "./manifests.ts";
 import { isReadOnly } from "../files/files.ts";
@@ -11,7 +11,6 @@ export class Store {
   readonly memo: Memo;
   readonly stats: Stats;
   readonly blobs: Blobs;
-  readonly listings: Listings;
   readonly manifests: Manifests;
   readonly histories: Histories;
   readonly pins: Pins;
@@ -22,7 +21,6 @@ export class Store {
     this.memo = new Memo(this.path("memo.json"));
     this.stats = new Stats(this.memo);
     this.blobs = new Blobs(this.path("blobs"), this.stats);
-    this.listings = new Listings(this.blobs);
     this.manifests = new Manifests(this.path("manifests"));
     this.histories = new Histories(this.path("stages"));
     this.pins = new Pins(this.path("pins.json"));
@@ -69,16 +67,16 @@ export class Store {
    * log are intact.
    */
   async lookup(key: string): Promise<Lookup> {
-    const found = this.manifests.read(key);
-    if (found.state !== "found") return found;
-    const { files, log } = found.manifest;
+    const lookup = this.manifests.read(key);
+    if (lookup.state !== "found") return lookup;
+    const { files, log } = lookup.manifest;
     for (const { path, blob } of files) {
       if (!await this.blobs.holds(blob)) {
         return { state: "unusable", fault: `has lost "${path}"` };
       }
     }
     return await this.blobs.holds(log.blob)
-      ? found
+      ? lookup
       : { state: "unusable", fault: "has lost its log" };
   }
 }

@@ -29,7 +29,7 @@ async function travels(caches: Caches, url: string): Promise<void> {
   const reader = await caches.remote(url, to, { trusted: [key.signer] });
   for (const manifest of [a, b]) {
     assertEquals((await reader.find(manifest.key))?.manifest, manifest);
-    assert(await (await reader.find(manifest.key))!.bring());
+    assert(await (await reader.find(manifest.key))!.fetch());
     assertEquals((await to.lookup(manifest.key)).state, "found");
   }
   assertEquals(await reader.find("0".repeat(64)), undefined);
@@ -50,7 +50,7 @@ async function travels(caches: Caches, url: string): Promise<void> {
     trusted: [key.signer, other.signer],
   });
   assertEquals((await left.find(a.key))?.manifest, undefined);
-  assert(await (await left.find(b.key))!.bring());
+  assert(await (await left.find(b.key))!.fetch());
   await left.end();
   assertEquals(caches.said, []);
 }

@@ -33,7 +33,7 @@ export class Caches extends TemporaryFolder {
       key?: SigningKey;
       trusted?: readonly string[];
       stallTimeout?: number;
-      ofRun?: boolean;
+      continueOnFailure?: boolean;
       signal?: AbortSignal;
     },
   ): Promise<Remote> {
@@ -49,7 +49,7 @@ export class Caches extends TemporaryFolder {
       key,
       trusted,
       say,
-      ofRun: more.ofRun ?? true,
+      continueOnFailure: more.continueOnFailure ?? true,
     });
   }
 }

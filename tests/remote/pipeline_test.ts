@@ -67,7 +67,7 @@ for (
       "lies",
       (_: Request, path: string) =>
         path.startsWith("blobs") ? new Response("lies") : undefined,
-      /^Refused a result of the remote http\S+: "blobs\/\S+" has other content than its digest and size say; what is refused runs here$/m,
+      /^Refused a result of the remote http\S+: "blobs\/\S+" has other content than its digest and size say; its stage runs locally$/m,
     ],
   ] as const
 ) {

@@ -30,7 +30,7 @@ Deno.test("a result travels through a folder, of which only the manifest is read
   const remote = await caches.remote(url, to, { trusted: [key.signer] });
   assertEquals((await remote.find(manifest.key))?.manifest, manifest);
   assertEquals(entriesOf(caches.join("to")), []);
-  assert(await (await remote.find(manifest.key))!.bring());
+  assert(await (await remote.find(manifest.key))!.fetch());
   await assertHas(to, manifest);
   const { asked, fetched, fetchedBytes } = remote.stats;
   assertEquals([asked, fetched], [1, 1]);
@@ -48,7 +48,7 @@ Deno.test("a result travels through a server, with the query and the token of it
     const { to, key, manifest } = await shared(caches, url);
     const remote = await caches.remote(url, to, { trusted: [key.signer] });
     assertEquals((await remote.find(manifest.key))?.manifest, manifest);
-    assert(await (await remote.find(manifest.key))!.bring());
+    assert(await (await remote.find(manifest.key))!.fetch());
     await assertHas(to, manifest);
   } finally {
     Deno.env.delete("DYLORA_REMOTE_TOKEN");
@@ -236,7 +236,7 @@ Deno.test("a remote folder with pipes, folders and errors in place of files turn
       const found = await remote.find(manifest.key);
       assertEquals(found === undefined, target === path);
       if (found !== undefined) {
-        assertEquals(await found.bring(), false);
+        assertEquals(await found.fetch(), false);
       }
       await remote.end();
       assertEquals(caches.said.length, 1);
@@ -288,10 +288,10 @@ Deno.test("a server that asks for a user is answered with the name of the variab
     () => new Response("", { status: 401 }),
   );
   const trusted = ["0".repeat(64)];
-  for (const ofRun of [true, false]) {
+  for (const continueOnFailure of [true, false]) {
     const remote = await caches.remote(server.url, caches.store("to"), {
       trusted,
-      ofRun,
+      continueOnFailure,
     });
     await remote.find("0".repeat(64));
   }
@@ -355,7 +355,7 @@ Deno.test("a redirect of another server is followed without the token, but not t
   const url = front.url.replace("//", "//user:passw0rd@");
   const remote = await caches.remote(url, to, { trusted: [key.signer] });
   assertEquals((await remote.find(manifest.key))?.manifest, manifest);
-  assert(await (await remote.find(manifest.key))!.bring());
+  assert(await (await remote.find(manifest.key))!.fetch());
   assert(front.headers.every((it) => it.has("authorization")));
   assert(!server.headers.some((it) => it.has("authorization")));
   const other = await makeResult(from, "other", { f: "other" });
@@ -440,7 +440,7 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
           trusted: [key.signer],
         });
         const found = await remote.find(manifest.key);
-        if (found && await found.bring()) {
+        if (found && await found.fetch()) {
           // What changed says the same, as an upper-case digit of the signature does.
           unharmed++;
 
@@ -462,7 +462,7 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
   const remote = await caches.remote(server.url, caches.store("last"), {
     trusted: [key.signer],
   });
-  assert(await (await remote.find(manifest.key))!.bring());
+  assert(await (await remote.find(manifest.key))!.fetch());
 });
 
 Deno.test("a result that says a wrong size of a file is refused, whether the cache has the file or not", async () => {
@@ -495,7 +495,7 @@ Deno.test("a result that says a wrong size of a file is refused, whether the cac
       caches.said.length = 0;
       const remote = await caches.remote(url, to, { trusted: [key.signer] });
       const found = await remote.find(manifest.key);
-      assertEquals(await found?.bring() ?? false, false);
+      assertEquals(await found?.fetch() ?? false, false);
       assertEquals(await to.lookup(manifest.key), { state: "none" });
       assertMatch(
         caches.said.join(),
@@ -523,7 +523,7 @@ Deno.test("a writer replaces what a reader of the same run has refused", async (
     const refusing = await caches.remote(server.url, empty, { key });
     const found = await refusing.find(manifest.key);
     assertEquals(
-      found && await found.bring() || false,
+      found && await found.fetch() || false,
       false,
     );
     const again = await makeResult(empty, "a", TEXTS);
@@ -532,7 +532,7 @@ Deno.test("a writer replaces what a reader of the same run has refused", async (
     Deno.removeSync(empty.folder, { recursive: true });
   }
   const remote = await caches.remote(server.url, to, { trusted: [key.signer] });
-  assert(await (await remote.find(manifest.key))!.bring());
+  assert(await (await remote.find(manifest.key))!.fetch());
 });
 
 Deno.test("an interrupt ends transfers, which the next run goes on with", async () => {
@@ -555,7 +555,7 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
   });
   const found = (await first.find(manifest.key))!;
   await assertRejects(
-    () => found.bring(),
+    () => found.fetch(),
     Error,
     "stop",
   );
@@ -564,7 +564,7 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
   server.fault = () => undefined;
   server.requests.length = 0;
   const second = await caches.remote(server.url, to, options);
-  assert(await (await second.find(manifest.key))!.bring());
+  assert(await (await second.find(manifest.key))!.fetch());
   await assertHas(to, manifest);
   // The other blobs were there.
   assertEquals(server.requests.length, 2);

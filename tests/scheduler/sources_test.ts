@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { sourceDigest } from "../../lib/scheduler/key.ts";
+import { sourceListing } from "../../lib/scheduler/key.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
@@ -101,7 +101,7 @@ Deno.test("run() gives a restored output the modes of the first one", async () =
 
 Deno.test({
   name:
-    "sourceDigest() refuses pipes and devices at once, and files whose names Deno cannot express",
+    "sourceListing() refuses pipes and devices at once, and files whose names Deno cannot express",
   ignore: Deno.build.os === "windows",
   async fn() {
     using project = new TestProject();
@@ -132,7 +132,7 @@ Deno.test({
     for (const [path, message] of Object.entries(cases)) {
       const tooLong = AbortSignal.timeout(5000);
       const digest = Promise.race([
-        sourceDigest(path, store),
+        sourceListing(path, store),
         new Promise<never>((_, reject) =>
           tooLong.onabort = () => reject(new Error("reads on and on"))
         ),

@@ -37,7 +37,7 @@ export async function runTask<Params extends z.ZodObject>(
           stage: name,
           matrix: {},
           path,
-          place: path,
+          visiblePath: path,
         })),
       ]),
     ),

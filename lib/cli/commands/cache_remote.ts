@@ -56,7 +56,7 @@ export async function pull(store: Store, args: Arguments): Promise<number> {
     if (keys.length === 0) console.error("The remote has no such result");
     await Promise.all(keys.map(async (key) => {
       if ((await store.lookup(key)).state === "found") return;
-      await (await remote.find(key))?.bring();
+      await (await remote.find(key))?.fetch();
     }));
     await remote.end();
   });

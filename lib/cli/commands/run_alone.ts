@@ -65,7 +65,12 @@ export async function runAlone(
     inputs: Object.fromEntries(
       declared.map(([input, path]) => [
         input,
-        [{ stage: input, matrix: {}, path, place: run.lastingPaths(path) }],
+        [{
+          stage: input,
+          matrix: {},
+          path,
+          visiblePath: run.lastingPaths(path),
+        }],
       ]),
     ),
     // With the files that links lead to, as in caches of models.

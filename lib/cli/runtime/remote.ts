@@ -42,17 +42,17 @@ export async function remoteSettings(
 ): Promise<RemoteSettings | undefined> {
   const profile = (await readProfile())?.remote;
   const option = args.value(optionName) || undefined;
-  const given = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
+  const address = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
   const mode = needed ?? args.value("remote-mode") ?? profile?.mode ?? "read";
   if (mode === "off") return undefined;
-  if (given === undefined) {
+  if (address === undefined) {
     const isWanted = needed || args.has("remote-mode") || args.has("remote");
     if (!isWanted) return undefined;
     throw new UsageError(
       "There is no remote: give its address by --remote, or set DYLORA_REMOTE",
     );
   }
-  const url = URL.parse(given);
+  const url = URL.parse(address);
   if (url === null || !/^(https?|s3|file):$/.test(url.protocol)) {
     throw new UsageError(
       "The address of the remote is invalid: expected https://..., s3://BUCKET/PREFIX or file:///FOLDER",
@@ -98,21 +98,21 @@ export async function openRemote(
   store: Store,
   note: (text: string) => void,
   signal: AbortSignal,
-  ofRun = false,
+  continueOnFailure = false,
 ): Promise<Remote> {
   const [{ Remote }, { openTransport }, { readKey }] = await Promise.all([
     import("../../remote/remote.ts"),
     import("../../remote/open.ts"),
     import("../../remote/signature.ts"),
   ]);
-  const own = await readKey(keyFile());
-  const trusted = new Set([...own ? [own.signer] : [], ...trust]);
+  const key = await readKey(keyFile());
+  const trusted = new Set([...key ? [key.signer] : [], ...trust]);
   const reach = { name, isReadOnly: !writes, signal };
   return new Remote(await openTransport(url, reach), store, {
     trusted: [...trusted],
-    key: writes ? own : undefined,
+    key: writes ? key : undefined,
     say: note,
-    ofRun,
+    continueOnFailure,
   });
 }
 

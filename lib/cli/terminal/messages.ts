@@ -163,12 +163,12 @@ function differenceText(it: FileDifference | null): string {
 /** `12 of 12 results from https://..., 31 MB` */
 function remoteLine(message: RemoteMessage): string | undefined {
   const { remote, asked, fetched, offered, stored } = message;
-  const got = `${fetched} of ${count(asked, "result")} from ${remote}`;
+  const fetchedText = `${fetched} of ${count(asked, "result")} from ${remote}`;
   const all = count(offered, "new result");
-  const given = `${stored} of ${all} stored in ${remote}`;
+  const storedText = `${stored} of ${all} stored in ${remote}`;
   const lines = [
-    ...(asked === 0 ? [] : [`${got}, ${bytes(message.fetchedBytes)}`]),
-    ...(offered === 0 ? [] : [`${given}, ${bytes(message.storedBytes)}`]),
+    ...(asked === 0 ? [] : [`${fetchedText}, ${bytes(message.fetchedBytes)}`]),
+    ...(offered === 0 ? [] : [`${storedText}, ${bytes(message.storedBytes)}`]),
   ];
   return lines.length === 0 ? undefined : lines.join("\n");
 }
@@ -340,7 +340,7 @@ export function eventText(event: Event): string | undefined {
     case "log":
       return event.stream === "stack" ? undefined : printable(event.line);
     case "saved":
-      return `checkpoint at ${printable(event.place)}`;
+      return `checkpoint at ${printable(event.position)}`;
     case "interrupted":
       return "interrupted";
     case "progress":

@@ -89,9 +89,9 @@ function start(job: Job): Execution {
  */
 async function reap(folder: string): Promise<void> {
   for (let pause = 2;; pause = Math.min(2 * pause, 100)) {
-    const found = processesWith(`STAGE_RUN=${folder}\0`);
-    if (found.length === 0) return;
-    found.forEach((pid) => signal(pid, "SIGKILL"));
+    const pids = processesWith(`STAGE_RUN=${folder}\0`);
+    if (pids.length === 0) return;
+    pids.forEach((pid) => signal(pid, "SIGKILL"));
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
@@ -178,7 +178,8 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 /** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
 const RELEASE = "2.36";
 
-const found = new Map<boolean, readonly string[] | string>();
+/** Results of {@linkcode namespaceCommand} by its argument. */
+const commands = new Map<boolean, readonly string[] | string>();
 
 /**
  * Command line that runs a program in a PID namespace of its own, which ends
@@ -192,7 +193,7 @@ export function inNamespace(
   program: readonly string[],
   offline = false,
 ): readonly string[] | string {
-  const command = found.getOrInsertComputed(offline, find);
+  const command = commands.getOrInsertComputed(offline, namespaceCommand);
   if (typeof command === "string") return command;
   // Its id in the namespace of `/proc`.
   const scheduler = Deno.readLinkSync("/proc/self");
@@ -200,7 +201,8 @@ export function inNamespace(
   return [...command, ...init, ...program];
 }
 
-function find(offline: boolean): readonly string[] | string {
+/** The first of {@linkcode COMMANDS} that works here; else the reason, as text. */
+function namespaceCommand(offline: boolean): readonly string[] | string {
   if (Deno.build.os !== "linux") return "only Linux has PID namespaces";
   const version = attempt(["unshare", "--version"]);
   const [, release] = /util-linux (\d+\.\d+)/.exec(version.output) ?? [];

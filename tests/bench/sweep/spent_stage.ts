@@ -110,7 +110,7 @@ const stage: Parameters<Task["run"]>[0] = {
   inputs: Object.fromEntries(
     Object.entries(inputs).map(([name, path]) => [
       name,
-      [{ stage: name, matrix: {}, path, place: path }],
+      [{ stage: name, matrix: {}, path, visiblePath: path }],
     ]),
   ),
   output,
