@@ -193,20 +193,20 @@ function reportIssue(issue: Issue, faults: FaultList, checked: Checked): void {
     );
   }
   const subject = path.length === 0 ? owner : `"${path.join(".")}" of ${owner}`;
-  const found = valueAt(value, path);
-  if (found === undefined) {
+  const actual = valueAt(value, path);
+  if (actual === undefined) {
     return faults.addAtKey(
       whole,
       `${subject.replace(/^./, (it) => it.toUpperCase())} is missing`,
     );
   }
-  const hint = issue.code === "invalid_value" && typeof found === "string"
-    ? didYouMean(found, issue.values.map(String))
+  const hint = issue.code === "invalid_value" && typeof actual === "string"
+    ? didYouMean(actual, issue.values.map(String))
     : "";
   faults.addAt(
     whole,
     `Invalid ${subject.replace(/^the /, "")}: ${expectation(issue)}, got ${
-      describe(found)
+      describe(actual)
     }${origin(file, whole)}${hint}`,
   );
 }

@@ -3,16 +3,17 @@ import { levenshteinDistance } from "@std/text/levenshtein-distance";
 
 /**
  * The end of a message about an unknown word: `; did you mean "matrix"?`, or
- * empty if no known word is close. Case does not count.
+ * empty if no name is close. Case does not count.
  *
- * @param list Introduces the known words, which are listed if none is close: `the tasks are`.
+ * @param list Introduces the names, which are listed if none is close: `the
+ * tasks are`.
  */
 export function didYouMean(
   word: string,
-  known: Iterable<string>,
+  names: Iterable<string>,
   list?: string,
 ): string {
-  const words = [...known];
+  const words = [...names];
   if (words.length === 0) return "";
   const closest = closestString(word, words);
   const distance = levenshteinDistance(

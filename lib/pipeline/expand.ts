@@ -1,4 +1,4 @@
-/** Expands a stage: the places of its matrix, and its parameters and settings at each. */
+/** Expands a stage: its coordinates, and its parameters and settings at each. */
 import type { z } from "zod";
 import { canonicalJson } from "../files/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
@@ -11,10 +11,10 @@ import {
 } from "./faults.ts";
 import {
   type Edge,
+  inheritedCoordinates,
   inheritedDimensions,
-  inheritedPlaces,
-  type PlacedStage,
   StageFamily,
+  type StageInstance,
 } from "./inputs.ts";
 import { expandMatrix, ownDimensions, readMatrix, stageId } from "./matrix.ts";
 import {
@@ -42,12 +42,13 @@ export class Expansion {
   ) {}
 
   /**
-   * The stages of one name, at the places that they have from their inputs and
-   * their matrix; undefined if the matrix has faults.
+   * The stages of one name, one for each combination of its inputs and its
+   * matrix; undefined if the matrix has faults.
    *
-   * @param edges Undefined if the inputs have faults: then the places are those of the matrix alone.
+   * @param edges Undefined if the inputs have faults: then the combinations are
+   * those of the matrix alone.
    */
-  place(
+  instances(
     { name, written, damaged }: Definition,
     edges: readonly Edge[] | undefined,
     families: ReadonlyMap<string, StageFamily>,
@@ -56,12 +57,14 @@ export class Expansion {
     const dimensions = edges && inheritedDimensions(edges, families);
     const matrix = readMatrix(name, written.matrix ?? {}, dimensions, this);
     if (matrix === undefined) return undefined;
-    const own = ownDimensions(matrix);
-    const inherited = edges ? inheritedPlaces(edges, families, own) : [{}];
+    const matrixDimensions = ownDimensions(matrix);
+    const inherited = edges
+      ? inheritedCoordinates(edges, families, matrixDimensions)
+      : [{}];
     const at = ["stages", name];
     const ids = new Set<string>();
     const stages = expandMatrix(matrix, inherited).map((combination) => {
-      const id = stageId(name, combination.place);
+      const id = stageId(name, combination.coordinates);
       if (id.length > LONGEST_ID) {
         const message = `The stage id "${id}" is too long to name a folder`;
         this.faults.addAtKey(at, message);
@@ -72,7 +75,7 @@ export class Expansion {
       ids.add(id);
       return { id, ...combination };
     });
-    const all = new Set([...dimensions ?? [], ...own]);
+    const all = new Set([...dimensions ?? [], ...matrixDimensions]);
     return new StageFamily([...all], stages);
   }
 
@@ -84,7 +87,7 @@ export class Expansion {
    */
   fill(
     { name, written, damaged }: Definition,
-    { values }: PlacedStage,
+    { values }: StageInstance,
     task: Task | undefined,
     partial: boolean,
   ) {
@@ -127,13 +130,13 @@ export class Expansion {
     let isFaulty = false;
     const fail = ({ message, path, lackedBy }: ReferenceFault) => {
       isFaulty = true;
-      // Its place may lack dimensions only because its inputs have faults.
+      // It may lack dimensions only because its inputs have faults.
       if (scope.partial && lackedBy === "matrix") return;
       faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;
-    const { own, whole } = mergeKey(substituted, fail);
-    const value = whole ?? own;
+    const { unmerged, merged } = mergeKey(substituted, fail);
+    const value = merged ?? unmerged;
     if (schema === undefined) return undefined;
     const result = schema.safeParse(value);
     if (result.success) return isFaulty ? undefined : result.data;
@@ -145,7 +148,7 @@ export class Expansion {
     const inFile = (path: Path) => [...mergedFrom(path[0]), ...path];
     const issues = result.error.issues.filter(({ path }) =>
       !isUnresolved(valueAt(value, path)) &&
-      (whole !== undefined || path.length === 0 || path[0]! in own)
+      (merged !== undefined || path.length === 0 || path[0]! in unmerged)
     );
     reportIssues(issues, faults, { file, at, schema, value, owner, inFile });
   }

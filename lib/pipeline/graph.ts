@@ -3,7 +3,10 @@ import type { z } from "zod";
 import type { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
 
-/** A stage at one place of its matrix, with references resolved, and its resources, mutex, retries and timeout. */
+/**
+ * A stage at one combination of its matrix, with references resolved, and its
+ * resources, mutex, retries and timeout.
+ */
 export interface GraphStage extends z.output<typeof StageSettings> {
   /** Name and matrix values, numbers with their dimension: `train-dylora@mrpc,seed=0`. */
   readonly id: string;

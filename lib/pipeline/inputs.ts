@@ -1,4 +1,7 @@
-/** Inputs of stages: the references that the file gives, the places that a stage has from them, and the stages that they connect. */
+/**
+ * Inputs of stages: the references that the file gives, the coordinates that a
+ * stage has from them, and the stages that they connect.
+ */
 import type { Definition } from "./check.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { FaultList } from "./faults.ts";
@@ -6,39 +9,43 @@ import type { LoadedTask } from "./load_task.ts";
 import { type Combination, dimensionsOf, type MatrixValues } from "./matrix.ts";
 import type { InputDeclaration, Task } from "./task.ts";
 
-/** A stage at one of its places. */
-export interface PlacedStage extends Combination {
+/** One of the stages of a family. */
+export interface StageInstance extends Combination {
   readonly id: string;
 }
 
 /** The stages of one name. */
 export class StageFamily {
-  readonly #indices = new Map<string, Map<string, PlacedStage[]>>();
+  readonly #indices = new Map<string, Map<string, StageInstance[]>>();
 
   constructor(
     readonly dimensions: readonly string[],
     /** In the order of their matrix; none if all are excluded. */
-    readonly stages: readonly PlacedStage[],
+    readonly stages: readonly StageInstance[],
   ) {}
 
-  /** The stages that have the values of `place` in some dimensions. */
+  /** The stages that have the values of `coordinates` in some dimensions. */
   at(
-    place: MatrixValues,
+    coordinates: MatrixValues,
     dimensions: readonly string[],
-  ): readonly PlacedStage[] {
+  ): readonly StageInstance[] {
     const index = this.#indices.getOrInsertComputed(
       dimensions.join(),
-      () => Map.groupBy(this.stages, (it) => valuesOf(it.place, dimensions)),
+      () =>
+        Map.groupBy(this.stages, (it) => valuesOf(it.coordinates, dimensions)),
     );
-    return index.get(valuesOf(place, dimensions)) ?? [];
+    return index.get(valuesOf(coordinates, dimensions)) ?? [];
   }
 }
 
-function valuesOf(place: MatrixValues, dimensions: readonly string[]): string {
-  return JSON.stringify(dimensions.map((it) => place[it] ?? null));
+function valuesOf(
+  coordinates: MatrixValues,
+  dimensions: readonly string[],
+): string {
+  return JSON.stringify(dimensions.map((it) => coordinates[it] ?? null));
 }
 
-/** Families of stages by name, without those whose places are unknown because of a fault. */
+/** Families of stages by name, without those that a fault makes unknown. */
 type Families = ReadonlyMap<string, StageFamily>;
 
 /** An input of a stage and the references that the file gives for it. */
@@ -78,21 +85,21 @@ export function readEdges(
   const before = faults.size;
   let isKnown = task !== undefined && !damaged.has("inputs");
   const path = ["stages", name, "inputs"];
-  for (const [input, given] of Object.entries(written.inputs)) {
+  for (const [input, value] of Object.entries(written.inputs)) {
     const declaration = task && Object.hasOwn(task.inputs, input)
       ? task.inputs[input]
       : undefined;
     const at = [...path, input];
     if (task !== undefined && declaration === undefined) {
-      const known = Object.keys(task.inputs);
-      const hint = didYouMean(input, known, "its inputs are") ||
+      const names = Object.keys(task.inputs);
+      const hint = didYouMean(input, names, "its inputs are") ||
         "; it has no inputs";
       faults.addAtKey(
         at,
         `Task "${written.task}" has no input "${input}"${hint}`,
       );
     }
-    const texts = [given].flat();
+    const texts = [value].flat();
     const references = texts.map(parseInputReference);
     if (texts.length > 1 && declaration && !declaration.many) {
       faults.addAtKey(
@@ -102,7 +109,7 @@ export function readEdges(
     }
     for (const [index, reference] of references.entries()) {
       for (const problem of checkReference(reference, declaration, context)) {
-        faults.addAt(Array.isArray(given) ? [...at, index] : at, problem);
+        faults.addAt(Array.isArray(value) ? [...at, index] : at, problem);
       }
       isKnown &&= families.has(reference.stage);
     }
@@ -123,13 +130,13 @@ export function readEdges(
   }
   const declared = Object.keys(task?.inputs ?? {});
   const position = ({ input, declaration }: Edge) =>
-    declared.indexOf(input) + (leavesAll(declaration) ? declared.length : 0);
+    declared.indexOf(input) + (canBeAbsent(declaration) ? declared.length : 0);
   if (!isKnown || faults.size > before) return undefined;
   return edges.sort((a, b) => position(a) - position(b));
 }
 
-/** Whether a stage has a place without the stages that an input refers to. */
-function leavesAll({ optional, many }: InputDeclaration): boolean {
+/** Whether a stage exists even where an input refers to no stage. */
+function canBeAbsent({ optional, many }: InputDeclaration): boolean {
   return optional === true || many === true;
 }
 
@@ -215,54 +222,61 @@ export function inheritedDimensions(
 }
 
 /**
- * The places that a stage has from its inputs: the combinations of places of
+ * The coordinates that a stage has from its inputs: the combinations of those of
  * the stages that they refer to that agree in the dimensions that they share.
  *
- * If a required input refers to a stage without places, there are none. An
+ * If a required input refers to a family without stages, there are none. An
  * input that is optional, or takes any number of artifacts, removes none.
  *
- * @param own Dimensions that the stage's matrix has, which are not inherited.
+ * @param matrixDimensions Dimensions of the stage's matrix, which are not
+ * inherited.
  */
-export function inheritedPlaces(
+export function inheritedCoordinates(
   edges: readonly Edge[],
   families: Families,
-  own: readonly string[],
+  matrixDimensions: readonly string[],
 ): readonly MatrixValues[] {
-  let places: readonly MatrixValues[] = [{}];
+  let inherited: readonly MatrixValues[] = [{}];
   for (const { declaration, references } of edges) {
-    const outer = leavesAll(declaration);
+    const outer = canBeAbsent(declaration);
     for (const { stage, named } of references) {
       const family = families.get(stage)!;
       if (family.stages.length === 0 && !outer) return [];
       const theirs = (named ?? family.dimensions)
-        .filter((it) => !own.includes(it));
-      const shared = dimensionsOf(places).filter((it) => theirs.includes(it));
+        .filter((it) => !matrixDimensions.includes(it));
+      const shared = dimensionsOf(inherited)
+        .filter((it) => theirs.includes(it));
       const joined: MatrixValues[] = [];
-      for (const place of places) {
-        const found = family.at(place, shared).map((it) => it.place);
-        const distinct = new Map(found.map((it) => [valuesOf(it, theirs), it]));
+      for (const coordinates of inherited) {
+        const matches = family.at(coordinates, shared);
+        const distinct = new Map(
+          matches.map((it) => [
+            valuesOf(it.coordinates, theirs),
+            it.coordinates,
+          ]),
+        );
         for (const it of distinct.values()) {
           const added = Object.entries(it).filter(([key]) =>
             theirs.includes(key)
           );
-          joined.push({ ...place, ...Object.fromEntries(added) });
+          joined.push({ ...coordinates, ...Object.fromEntries(added) });
         }
-        if (found.length === 0 && outer) joined.push(place);
+        if (matches.length === 0 && outer) joined.push(coordinates);
       }
       // If nothing agrees, connect() says so.
-      if (joined.length > 0) places = joined;
+      if (joined.length > 0) inherited = joined;
     }
   }
-  return places;
+  return inherited;
 }
 
 /**
  * Ids of the stages connected to each input of a stage. An input that selects
- * no stage at its place is left out, as if the file did not give it: a stage
+ * no stage is left out, as if the file did not give it: a stage
  * whose `start` is excluded equals one without `start`.
  */
 export function connect(
-  stage: PlacedStage,
+  stage: StageInstance,
   edges: readonly Edge[],
   families: Families,
   faults: FaultList,
@@ -273,21 +287,21 @@ export function connect(
     const absent: string[] = [];
     for (const { stage: name, named } of references) {
       const family = families.get(name)!;
-      const found = family.at(stage.place, named ?? family.dimensions);
+      const matches = family.at(stage.coordinates, named ?? family.dimensions);
       if (family.stages.length === 0) absent.push(name);
-      else if (found.length === 0 && !declaration.optional) {
+      else if (matches.length === 0 && !declaration.optional) {
         faults.addAtKey(path, `No stage "${name}" matches "${stage.id}"`);
       }
-      if (found.length > 1 && !declaration.many) {
-        const [first, second] = found;
+      if (matches.length > 1 && !declaration.many) {
+        const [first, second] = matches;
         faults.addAtKey(
           path,
           `Input "${input}" takes one artifact, but "${stage.id}" matches "${
             first!.id
-          }", "${second!.id}"${found.length > 2 ? " and more" : ""}`,
+          }", "${second!.id}"${matches.length > 2 ? " and more" : ""}`,
         );
       }
-      for (const { id } of found) ids.add(id);
+      for (const { id } of matches) ids.add(id);
     }
     if (absent.length === references.length && !declaration.optional) {
       faults.addAtKey(

@@ -69,7 +69,7 @@ export async function expandPipeline(
     const declaration = loaded && declarationOf(loaded.task);
     const context = { names, tasks, families, faults };
     const edges = readEdges(definition, loaded?.task, context);
-    const family = expansion?.place(definition, edges, families);
+    const family = expansion?.instances(definition, edges, families);
     if (family && edges) families.set(name, family);
     for (const stage of family?.stages ?? []) {
       const content = expansion!
@@ -80,7 +80,7 @@ export async function expandPipeline(
       stages.set(stage.id, {
         id: stage.id,
         name,
-        matrix: stage.place,
+        matrix: stage.coordinates,
         task: definition.written.task,
         module: loaded.module,
         declaration,
@@ -92,10 +92,10 @@ export async function expandPipeline(
   }
   const show = readShown(value, names, families, faults);
   if (faults.size > 0 || !definitions.head) {
-    const found = faults.all
+    const placed = faults.all
       .map((it) => inDefaults(it, value, definitions))
       .map((it) => blamed(it, value, settings));
-    throw new PipelineError(source, await locate(found, text));
+    throw new PipelineError(source, await locate(placed, text));
   }
   const { name: pipeline, description } = definitions.head;
   return { pipeline, description, stages, show };
@@ -145,11 +145,11 @@ async function findTasks(
   const tasks = new Map<string, LoadedTask>();
   const modules = new TaskFolder(folder);
   for (const { name, written } of stages.values()) {
-    const found = await modules.find(written.task);
-    if ("problem" in found) {
-      faults.addAt(["stages", name, "task"], found.problem);
+    const task = await modules.find(written.task);
+    if ("problem" in task) {
+      faults.addAt(["stages", name, "task"], task.problem);
     } else {
-      tasks.set(name, found);
+      tasks.set(name, task);
     }
   }
   return tasks;
@@ -162,13 +162,13 @@ function withDefaults(
   faults: FaultList,
 ): Definitions {
   const { defaults } = definitions;
-  const known = { with: new Set<string>(), inputs: new Set<string>() };
+  const usable = { with: new Set<string>(), inputs: new Set<string>() };
   const stages = new Map<string, Definition>();
   for (const [name, definition] of definitions.stages) {
     const { written } = definition;
     const declared = tasks.get(name)?.task.inputs ?? {};
-    known.with.add(written.task);
-    for (const input of Object.keys(declared)) known.inputs.add(input);
+    usable.with.add(written.task);
+    for (const input of Object.keys(declared)) usable.inputs.add(input);
     const inputs = Object.entries(defaults.inputs)
       .filter(([input]) => Object.hasOwn(declared, input));
     stages.set(name, {
@@ -184,7 +184,7 @@ function withDefaults(
     });
   }
   for (const section of ["with", "inputs"] as const) {
-    const words = known[section];
+    const words = usable[section];
     for (const key of Object.keys(defaults[section])) {
       // Of a stage with an unknown task, the inputs are unknown.
       if (words.has(key) || tasks.size < definitions.names.size) continue;
@@ -258,12 +258,15 @@ function readShown(
     const wanted = text.slice(0, slash);
     const path = text.slice(slash + 1);
     const name = wanted.replace(/@.*/, "");
-    const known = families.get(name)?.stages.map(({ id }) => id);
-    const ids = known?.filter((id) => wanted === name || wanted === id) ?? [];
+    const allIds = families.get(name)?.stages.map(({ id }) => id);
+    const ids = allIds?.filter((id) => wanted === name || wanted === id) ?? [];
     if (!names.has(name)) {
       faults.addAt(at, `Unknown stage "${name}"${didYouMean(name, names)}`);
-    } else if (known !== undefined && ids.length === 0) {
-      faults.addAt(at, `Unknown stage "${wanted}"${didYouMean(wanted, known)}`);
+    } else if (allIds !== undefined && ids.length === 0) {
+      faults.addAt(
+        at,
+        `Unknown stage "${wanted}"${didYouMean(wanted, allIds)}`,
+      );
     }
     shown.push(...ids.map((stage) => ({ stage, file: path })));
   }

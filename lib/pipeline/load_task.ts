@@ -37,11 +37,11 @@ export interface LoadedTask {
 }
 
 /** A task, or the reason why it cannot be used. */
-type Found = LoadedTask | { readonly problem: string };
+type TaskOrProblem = LoadedTask | { readonly problem: string };
 
 /** A folder of task modules: the task `tokenize` is `tokenize.ts`. */
 export class TaskFolder {
-  readonly #found = new Map<string, Promise<Found>>();
+  readonly #tasks = new Map<string, Promise<TaskOrProblem>>();
   #names: readonly string[] | undefined;
 
   constructor(readonly folder: string) {}
@@ -53,11 +53,11 @@ export class TaskFolder {
   }
 
   /** Imports a task by name, once. */
-  find(name: string): Promise<Found> {
-    return this.#found.getOrInsertComputed(name, () => this.#find(name));
+  find(name: string): Promise<TaskOrProblem> {
+    return this.#tasks.getOrInsertComputed(name, () => this.#find(name));
   }
 
-  async #find(name: string): Promise<Found> {
+  async #find(name: string): Promise<TaskOrProblem> {
     const names = this.names();
     if (!names.includes(name)) {
       const hint = didYouMean(name, names, "the tasks are") ||
@@ -73,7 +73,7 @@ export class TaskFolder {
   }
 }
 
-/** Names of the modules in a folder, sorted. Hidden files are none: editors leave some there. */
+/** Names of the modules in a folder, sorted, without hidden files, which editors leave there. */
 function listModules(folder: string): readonly string[] {
   try {
     return [...Deno.readDirSync(folder)]

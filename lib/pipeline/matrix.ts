@@ -18,8 +18,8 @@ export type MatrixValues = Readonly<Record<string, string | number>>;
 /** One combination of a matrix. */
 export interface Combination {
   /** The values that are part of the stage's id. */
-  readonly place: MatrixValues;
-  /** The place and the keys that `include` adds: what `${matrix.x}` can name. */
+  readonly coordinates: MatrixValues;
+  /** The coordinates and the keys that `include` adds: what `${matrix.x}` can name. */
   readonly values: Mapping;
 }
 
@@ -32,9 +32,9 @@ interface MatrixSource {
   readonly exclude: readonly Mapping[];
 }
 
-/** Names of the dimensions that places have. */
-export function dimensionsOf(places: readonly MatrixValues[]): string[] {
-  return [...new Set(places.flatMap((place) => Object.keys(place)))];
+/** Names of the dimensions that coordinates have. */
+export function dimensionsOf(coordinates: readonly MatrixValues[]): string[] {
+  return [...new Set(coordinates.flatMap((values) => Object.keys(values)))];
 }
 
 /** Names of the dimensions that a matrix gives by itself. */
@@ -42,23 +42,24 @@ export function ownDimensions({ dimensions, include }: MatrixSource): string[] {
   const names = Object.keys(dimensions);
   return names.length > 0
     ? names
-    : dimensionsOf(include.map((entry) => placeOf(entry, names)));
+    : dimensionsOf(include.map((entry) => coordinatesOf(entry, names)));
 }
 
 /**
  * Expands a matrix as GitHub Actions does.
  *
  * The result starts with all combinations of the dimensions, in the order of
- * the file, the last dimension fastest, at each of the inherited places.
+ * the file, the last dimension fastest, at each of the inherited coordinates.
  * Combinations that have the values of an entry of `exclude` are removed; a
  * list there stands for any of its values. Then each entry of `include` adds
  * its keys to every combination whose values it does not contradict; an entry
  * that fits no combination becomes one itself.
  *
- * Keys that `include` adds are not part of the place, unless the matrix has no
- * dimensions: then each text or number of an entry is.
+ * Keys that `include` adds are not coordinates, unless the matrix has no
+ * dimensions: then each text or number of an entry is one.
  *
- * @param inherited Places by dimensions that the matrix does not have; without any there are no combinations.
+ * @param inherited Coordinates by dimensions that the matrix does not have;
+ * without any there are no combinations.
  */
 export function expandMatrix(
   source: MatrixSource,
@@ -67,18 +68,24 @@ export function expandMatrix(
   if (inherited.length === 0) return [];
   const includesAlone = Object.keys(source.dimensions).length === 0 &&
     source.include.length > 0;
-  const own: readonly Combination[] = includesAlone
-    ? source.include.map((values) => ({ place: placeOf(values, []), values }))
-    : product(source.dimensions).map((place) => ({ place, values: place }));
+  const written: readonly Combination[] = includesAlone
+    ? source.include.map((values) => ({
+      coordinates: coordinatesOf(values, []),
+      values,
+    }))
+    : product(source.dimensions).map((coordinates) => ({
+      coordinates,
+      values: coordinates,
+    }));
   const combinations = inherited.flatMap((from) =>
-    own.map(({ place, values }) => ({
-      place: { ...from, ...place },
+    written.map(({ coordinates, values }) => ({
+      coordinates: { ...from, ...coordinates },
       values: { ...from, ...values },
     }))
-  ).filter(({ place }) =>
+  ).filter(({ coordinates }) =>
     !source.exclude.some((entry) =>
       Object.entries(entry).every(([key, value]) =>
-        [value].flat().includes(place[key])
+        [value].flat().includes(coordinates[key])
       )
     )
   );
@@ -89,14 +96,14 @@ export function expandMatrix(
   ];
   const added: Combination[] = [];
   for (const entry of source.include) {
-    const fitting = combinations.filter(({ place }) =>
+    const fitting = combinations.filter(({ coordinates }) =>
       Object.entries(entry).every(([key, value]) =>
-        !Object.hasOwn(place, key) || place[key] === value
+        !Object.hasOwn(coordinates, key) || coordinates[key] === value
       )
     );
     for (const { values } of fitting) Object.assign(values, entry);
     if (fitting.length === 0) {
-      added.push({ place: placeOf(entry, names), values: entry });
+      added.push({ coordinates: coordinatesOf(entry, names), values: entry });
     }
   }
   return [...combinations, ...added];
@@ -104,22 +111,27 @@ export function expandMatrix(
 
 function product(dimensions: MatrixSource["dimensions"]): MatrixValues[] {
   return Object.entries(dimensions).reduce<MatrixValues[]>(
-    (places, [dimension, values]) =>
-      places.flatMap((place) =>
-        values.map((value) => ({ ...place, [dimension]: value }))
+    (combinations, [dimension, values]) =>
+      combinations.flatMap((coordinates) =>
+        values.map((value) => ({ ...coordinates, [dimension]: value }))
       ),
     [{}],
   );
 }
 
-function placeOf(entry: Mapping, names: readonly string[]): MatrixValues {
+function coordinatesOf(entry: Mapping, names: readonly string[]): MatrixValues {
   return Object.fromEntries(
-    placeKeys(entry, names).map((key) => [key, entry[key] as string | number]),
+    coordinateKeys(entry, names).map((
+      key,
+    ) => [key, entry[key] as string | number]),
   );
 }
 
-/** Keys of an entry of `include` whose values are part of the id: its dimensions, or without any in the matrix all with text or a number. */
-function placeKeys(entry: Mapping, names: readonly string[]): string[] {
+/**
+ * Keys of an entry of `include` whose values are part of the id: its dimensions,
+ * or without any in the matrix all with text or a number.
+ */
+function coordinateKeys(entry: Mapping, names: readonly string[]): string[] {
   return names.length > 0
     ? names.filter((name) => Object.hasOwn(entry, name))
     : Object.keys(entry).filter((key) =>
@@ -133,8 +145,8 @@ function placeKeys(entry: Mapping, names: readonly string[]): string[] {
  * Text appears alone and numbers with their dimension, in the order of the
  * matrix: ids are short and still tell `rank=4` from `seed=4`.
  */
-export function stageId(name: string, place: MatrixValues): string {
-  const components = Object.entries(place).map(([dimension, value]) =>
+export function stageId(name: string, coordinates: MatrixValues): string {
+  const components = Object.entries(coordinates).map(([dimension, value]) =>
     typeof value === "string" ? value : `${dimension}=${value}`
   );
   return components.length === 0 ? name : `${name}@${components.join(",")}`;
@@ -191,7 +203,7 @@ export function readMatrix(
     if (Array.isArray(written[name]) && written[name].length === 0) {
       faults.addAt(at, `Dimension "${name}" has no values`);
     }
-    // The values of a list in the list take its place, each once.
+    // The values of a list in the list take its coordinates, each once.
     dimensions[name] = [...new Set(values)];
   }
   const names = Object.keys(dimensions);
@@ -201,17 +213,17 @@ export function readMatrix(
   const exclude = entriesOf("exclude");
   for (const [index, entry] of inherited ? exclude.entries() : []) {
     for (const key of Object.keys(entry)) {
-      const known = [...names, ...inherited ?? []];
-      if (known.includes(key)) continue;
+      const allNames = [...names, ...inherited ?? []];
+      if (allNames.includes(key)) continue;
       faults.addAtKey(
         [...path, "exclude", index, key],
         `"exclude" names "${key}", which is not a dimension of the stage` +
-          didYouMean(key, known),
+          didYouMean(key, allNames),
       );
     }
   }
   for (const [index, entry] of include.entries()) {
-    for (const name of placeKeys(entry, names)) {
+    for (const name of coordinateKeys(entry, names)) {
       check(MatrixValue, "include", index, name);
     }
   }

@@ -120,8 +120,8 @@ function change(
   const key = dot < 0 ? path : path.slice(0, dot);
   const name = [...walked, key].join(".");
   if (!Object.hasOwn(params, key)) {
-    const known = Object.keys(params).map((it) => [...walked, it].join("."));
-    fail(`Unknown parameter "${name}"`, didYouMean(name, known));
+    const paths = Object.keys(params).map((it) => [...walked, it].join("."));
+    fail(`Unknown parameter "${name}"`, didYouMean(name, paths));
     return params;
   }
   const old = params[key];

@@ -30,13 +30,13 @@ export class YamlPlaces {
    */
   syntaxFaults(message?: string): Fault[] {
     const { errors, warnings } = this.#document;
-    const found = [...errors, ...warnings].map((
+    const faults = [...errors, ...warnings].map((
       { message, pos: [from, to] },
     ) => ({
       message: `YAML syntax: ${unmask(message)}`,
       span: spanBetween(Math.min(from, this.text.length), to),
     }));
-    if (found.length > 0 || message === undefined) return found;
+    if (faults.length > 0 || message === undefined) return faults;
     const [, what = message, line = "1", column = "1"] =
       /^(.*) at line (\d+), column (\d+)/.exec(message) ?? [];
     const lines = this.text.split("\n").slice(0, Number(line) - 1);

@@ -114,7 +114,7 @@ export function substitute(
 function render(text: string, scope: Scope): unknown {
   const [, whole] = /^\$\{([^{}]*)\}$/.exec(text) ?? [];
   if (whole !== undefined) return evaluate(whole, scope);
-  return text.replaceAll(/\$\$\{|\$\{([^}]*)(\}?)/g, (found, inner, end) => {
+  return text.replaceAll(/\$\$\{|\$\{([^}]*)(\}?)/g, (all, inner, end) => {
     if (inner === undefined) return "${";
     if (end === "") {
       throw new UnresolvedReference(
@@ -124,7 +124,7 @@ function render(text: string, scope: Scope): unknown {
     const value = evaluate(inner, scope);
     if (typeof value !== "object") return String(value);
     throw new UnresolvedReference(
-      `"${found}" is ${describe(value)} and cannot be inserted into text`,
+      `"${all}" is ${describe(value)} and cannot be inserted into text`,
     );
   });
 }
@@ -185,7 +185,10 @@ function member(value: unknown, key: string, walked: string): unknown {
   );
 }
 
-/** Key under which `with` takes all parameters of a mapping, or of several, like YAML's merge key. */
+/**
+ * Key under which `with` takes all parameters of a mapping, or of several, like
+ * YAML's merge key.
+ */
 export const MERGE_KEY = "<<";
 
 /**
@@ -194,27 +197,29 @@ export const MERGE_KEY = "<<";
  * and of several mappings the first that has a key, as in YAML.
  *
  * @param fail Called if the value under the key is neither.
- * @returns The values beside the key, and the whole, which is undefined if what is to be merged has faults.
+ * @returns `unmerged`: the values beside the key; `merged`: the whole mapping,
+ * undefined if what is to be merged has faults.
  */
 export function mergeKey(
   values: Mapping,
   fail: (fault: ReferenceFault) => void,
-): { readonly own: Mapping; readonly whole?: Mapping } {
-  const { [MERGE_KEY]: given = {}, ...own } = values;
-  if (isUnresolved(given)) return { own };
-  const merged = [given].flat();
-  if (merged.every(isMapping)) {
-    return { own, whole: Object.assign({}, ...merged.toReversed(), own) };
+): { readonly unmerged: Mapping; readonly merged?: Mapping } {
+  const { [MERGE_KEY]: value = {}, ...unmerged } = values;
+  if (isUnresolved(value)) return { unmerged };
+  const sources = [value].flat();
+  if (sources.every(isMapping)) {
+    const merged = Object.assign({}, ...sources.toReversed(), unmerged);
+    return { unmerged, merged };
   }
-  const wrong = merged.findIndex((value) => !isMapping(value));
+  const wrong = sources.findIndex((it) => !isMapping(it));
   fail({
     message:
       `Expected a mapping such as \${params.train}, or a list of mappings, under "${MERGE_KEY}", got ${
-        describe(merged[wrong])
+        describe(sources[wrong])
       }`,
-    path: Array.isArray(given) ? [MERGE_KEY, wrong] : [MERGE_KEY],
+    path: Array.isArray(value) ? [MERGE_KEY, wrong] : [MERGE_KEY],
   });
-  return { own };
+  return { unmerged };
 }
 
 /** Brackets of references; the character of the private use area at the same place stands for each. */

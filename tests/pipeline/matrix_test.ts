@@ -32,7 +32,7 @@ Deno.test("expandMatrix() keeps what 'include' adds out of the place", () => {
     exclude: [],
   });
   assertEquals(combination, {
-    place: { glue: "mrpc" },
+    coordinates: { glue: "mrpc" },
     values: { glue: "mrpc", lr: 4e-4 },
   });
 });
@@ -43,7 +43,7 @@ Deno.test("expandMatrix() makes combinations of 'include' alone", () => {
     include: [{ glue: "mrpc", rank: 4, tuned: { lr: 1 } }, { glue: "cola" }],
     exclude: [],
   });
-  assertEquals(combinations.map((it) => it.place), [
+  assertEquals(combinations.map((it) => it.coordinates), [
     { glue: "mrpc", rank: 4 },
     { glue: "cola" },
   ]);
@@ -55,7 +55,7 @@ Deno.test("expandMatrix() removes what 'exclude' names in part or in full", () =
     include: [],
     exclude: [{ os: "a", version: 1 }, { os: "b", version: 2, size: "l" }],
   });
-  assertEquals(combinations.map((it) => Object.values(it.place).join()), [
+  assertEquals(combinations.map((it) => Object.values(it.coordinates).join()), [
     "a,2,s",
     "a,2,l",
     "b,1,s",
@@ -78,7 +78,7 @@ Deno.test("expandMatrix() makes every combination once, the last dimension faste
     const expected = a.flatMap((x) =>
       b.flatMap((y) => c.map((z) => ({ a: x, b: y, c: z })))
     );
-    assertEquals(combinations.map((it) => it.place), expected);
+    assertEquals(combinations.map((it) => it.coordinates), expected);
   }));
 });
 
