@@ -44,9 +44,9 @@ export const SCORED_TASK_FIELDS = {
 
 /** The fields of a task in what is made for it. */
 export function taskFields(
-  { task, labels, words, isChat, threshold, sequences, ...given }: TaskProblem,
+  { task, labels, words, isChat, threshold, sequences, ...fields }: TaskProblem,
 ) {
-  const { name: problem } = problemOf({ ...given, labels });
+  const { name: problem } = problemOf({ ...fields, labels });
   return {
     task,
     problem,

@@ -56,12 +56,15 @@ export async function writeClassifier(
       readonly best?: ClassifierModel["tensors"] | undefined;
     },
 ): Promise<void> {
-  const known = { ...training, ...trained };
-  await writeClassifierModel(folder, model, known);
+  const fullModel = { ...training, ...trained };
+  await writeClassifierModel(folder, model, fullModel);
   if (best !== undefined) {
     const subfolder = join(folder, "best");
     await Deno.mkdir(subfolder);
-    await writeClassifierModel(subfolder, model, { ...known, tensors: best });
+    await writeClassifierModel(subfolder, model, {
+      ...fullModel,
+      tensors: best,
+    });
   }
   await trainingFile.write(folder, training);
 }

@@ -67,7 +67,7 @@ export function asWritten(
   return typeof value === "number" ? JSON.rawJSON(context!.source!) : value;
 }
 
-/** A number of things, at least one. */
+/** Positive integer. */
 export const count = z.int().positive();
 
 /** A SHA-256 in hexadecimal. */

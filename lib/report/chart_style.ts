@@ -75,13 +75,13 @@ const CONTAINER =
 export function keysOf(titles: readonly string[]) {
   // As many columns as the longest title allows; a longer one is cut.
   const longest = Math.max(...titles.map(({ length }) => length));
-  const key = <T>(rangeAt: (place: number) => T) => ({
+  const key = <T>(rangeAt: (index: number) => T) => ({
     field: "method",
     type: "nominal",
     title: null,
     scale: {
       domain: [...titles],
-      range: titles.map((_, place) => rangeAt(place)),
+      range: titles.map((_, index) => rangeAt(index)),
     },
     legend: {
       orient: "top",
@@ -93,11 +93,11 @@ export function keysOf(titles: readonly string[]) {
   } as const);
   const { length } = COLOURS;
   return {
-    color: key((place) => COLOURS[place % length]!),
-    strokeDash: key((place) =>
-      DASHES[Math.floor(place / length) % DASHES.length]!
+    color: key((index) => COLOURS[index % length]!),
+    strokeDash: key((index) =>
+      DASHES[Math.floor(index / length) % DASHES.length]!
     ),
-    shape: key((place) => SHAPES[place % SHAPES.length]!),
+    shape: key((index) => SHAPES[index % SHAPES.length]!),
   };
 }
 

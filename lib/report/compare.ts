@@ -144,11 +144,11 @@ function checkComparable(
   const [{ task, split, labels }] = results as [Result];
   const expected = metrics.join(", ");
   for (const { ranks, ...other } of results) {
-    const found = ranks.map((it) => Object.keys(it.metrics).join(", "))
+    const different = ranks.map((it) => Object.keys(it.metrics).join(", "))
       .find((it) => it !== expected);
-    if (found !== undefined) {
+    if (different !== undefined) {
       throw new Error(
-        `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${expected}": connect them to reports of their own`,
+        `Scores of "${task}" on "${split}" have the metrics "${different}", others have "${expected}": connect them to reports of their own`,
       );
     }
     if (String(other.labels) === String(labels)) continue;

@@ -90,10 +90,11 @@ function rankCurve(curves: Curves): TopLevelSpec {
   const ranks = ranksOf(adapted);
   const step = SPREAD / Math.max(2, adapted.length);
   const points = methods.flatMap((method) => {
-    const place = adapted.indexOf(method) - (adapted.length - 1) / 2;
+    const offset = step *
+      (adapted.indexOf(method) - (adapted.length - 1) / 2);
     return method.ranks.map(({ rank, metrics, interval }) => ({
       rank,
-      place: ranks.indexOf(rank) + step * place,
+      position: ranks.indexOf(rank) + offset,
       method: methodTitle(method),
       hasInterval: shownWithInterval.includes(method),
       // Vega leaves out points that are null.
@@ -102,7 +103,7 @@ function rankCurve(curves: Curves): TopLevelSpec {
       high: scaled(interval?.[1] ?? null),
     }));
   });
-  const x = placeAxis(ranks);
+  const x = rankAxis(ranks);
   const y = {
     type: "quantitative",
     title: capitalized(metricTitle(metric, curves)),
@@ -162,11 +163,11 @@ function rankCurve(curves: Curves): TopLevelSpec {
   };
 }
 
-/** Places of ranks at equal distances, with a tick at each rank. */
-function placeAxis(ranks: readonly number[]) {
+/** An axis of ranks at equal distances, with a tick at each. */
+function rankAxis(ranks: readonly number[]) {
   const domain = [-0.5, Math.max(0.5, ranks.length - 0.5)];
   return {
-    field: "place",
+    field: "position",
     type: "quantitative",
     title: "Rank",
     axis: {
@@ -191,10 +192,10 @@ const PARTS = [
  * baseline with a speed-up, only the ranks that the speed-up counts.
  */
 function barsOf({ methods, contrasts }: Curves) {
-  const compared = methods.map((method, place) => {
+  const compared = methods.map((method, index) => {
     const { role, trainings = [] } = method;
     const counted = contrasts.flatMap(({ baseline, speedUp }) =>
-      baseline === place && speedUp ? speedUp.ranks : []
+      baseline === index && speedUp ? speedUp.ranks : []
     );
     return {
       title: methodTitle(method),
@@ -222,10 +223,10 @@ function barsOf({ methods, contrasts }: Curves) {
 function barChart(curves: Curves): TopLevelSpec {
   const bars = barsOf(curves);
   const rows = [...Map.groupBy(bars, ({ row }) => row).values()];
-  const titles = rows.map((group, place) => {
+  const titles = rows.map((group, index) => {
     const total = group.reduce((sum, { seconds }) => sum + seconds, 0);
     const { row, part, method } = group[0]!;
-    return { row, place, text: `${part}, ${significant(total)} s: ${method}` };
+    return { row, index, text: `${part}, ${significant(total)} s: ${method}` };
   });
   const { color } = keysOf([...new Set(bars.map(({ method }) => method))]);
   const y = {
@@ -233,7 +234,7 @@ function barChart(curves: Curves): TopLevelSpec {
     type: "nominal",
     // Vega-Lite would put listed names into an expression, whose strings cannot
     // contain all characters.
-    sort: { field: "place", op: "min" },
+    sort: { field: "index", op: "min" },
     axis: null,
   } as const;
   return {
@@ -250,8 +251,8 @@ function barChart(curves: Curves): TopLevelSpec {
           strokeWidth: 1.5,
         },
         data: {
-          values: rows.flatMap((group, place) =>
-            group.map((bar) => ({ ...bar, place }))
+          values: rows.flatMap((group, index) =>
+            group.map((bar) => ({ ...bar, index }))
           ),
         },
         encoding: {

@@ -240,9 +240,9 @@ const MAX_COLUMNS = 8;
 function labelTable(classes: NonNullable<Mistakes["classes"]>): string {
   return table(
     ["Label", "Precision", "Recall", "F1", "Examples", "Missed"],
-    classes.map(({ name, precision, recall, f1, predicted }, own) => {
+    classes.map(({ name, precision, recall, f1, predicted }, index) => {
       const examples = predicted.reduce((a, b) => a + b, 0);
-      const missed = examples - predicted[own]!;
+      const missed = examples - predicted[index]!;
       return [
         plain(name),
         ...[precision, recall, f1].map(percent),
@@ -259,9 +259,9 @@ function classTable(
 ): string {
   const names = [...classes.map(({ name }) => name), ...others];
   const isWide = classes.length > MAX_COLUMNS;
-  const mistaken = (counts: readonly number[], own: number) =>
+  const mistaken = (counts: readonly number[], index: number) =>
     counts.map((count, i) => ({ count, name: names[i]!, i }))
-      .filter(({ count, i }) => count > 0 && i !== own)
+      .filter(({ count, i }) => count > 0 && i !== index)
       .sort((a, b) => b.count - a.count).slice(0, 3)
       .map(({ count, name }) => `${plain(name)} ${count}`).join(", ");
   return table(
@@ -274,13 +274,13 @@ function classTable(
         ? ["Examples", "Mistaken for"]
         : names.map((name) => `as ${plain(name)}`)),
     ],
-    classes.map(({ name, precision, recall, f1, predicted }, own) => [
+    classes.map(({ name, precision, recall, f1, predicted }, index) => [
       plain(name),
       ...[precision, recall, f1].map(percent),
       ...(isWide
         ? [
           String(predicted.reduce((a, b) => a + b, 0)),
-          mistaken(predicted, own),
+          mistaken(predicted, index),
         ]
         : predicted.map(String)),
     ]),

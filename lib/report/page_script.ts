@@ -47,11 +47,11 @@ function save(name: string, url: string) {
 
 // Figures
 
-/** Draws a figure again, to fit its place and to respond to the pointer. */
+/** Draws a figure again, to fit its container and to respond to the pointer. */
 async function draw(figure: HTMLElement, name: string) {
   const { background: _, ...spec } = figures[name]!;
-  const place = find(".chart", figure);
-  const { view } = await embed(place, spec, {
+  const chart = find(".chart", figure);
+  const { view } = await embed(chart, spec, {
     mode: "vega",
     renderer: "svg",
     actions: { export: true, source: false, compiled: false, editor: false },
@@ -96,9 +96,9 @@ function quoted(text: string) {
  * Adds the command that exports an adapter, if the page knows its run, with a
  * button that copies it.
  */
-function addCommand(place: HTMLElement) {
+function addCommand(container: HTMLElement) {
   if (run === null) return;
-  const words = [...JSON.parse(place.dataset.words!), ...run.options];
+  const words = [...JSON.parse(container.dataset.words!), ...run.options];
   const text = [run.exporting, ...words.map(quoted)].join(" ");
   const code = make("code", { tabindex: "0" }, text);
   const copy = button("Copy", async () => {
@@ -112,14 +112,14 @@ function addCommand(place: HTMLElement) {
     }
     setTimeout(() => copy.textContent = "Copy", 2000);
   }, { "aria-label": `Copy: ${text}` });
-  place.append(code, copy);
+  container.append(code, copy);
 }
 
 // Tables
 
 /** Adds a button that saves a table as CSV (RFC 4180). */
-function addCsvButton(place: Element, number: number) {
-  const rows = [...place.querySelectorAll("tr")].map((row) =>
+function addCsvButton(container: Element, number: number) {
+  const rows = [...container.querySelectorAll("tr")].map((row) =>
     [...row.cells].map(({ textContent }) => csvCell(textContent)).join()
   );
   const text = rows.map((row) => `${row}\r\n`).join("");
@@ -127,7 +127,7 @@ function addCsvButton(place: Element, number: number) {
     const blob = new Blob([text], { type: "text/csv" });
     save(`table-${number + 1}.csv`, URL.createObjectURL(blob));
   }, { "aria-label": `Save table ${number + 1} as CSV` });
-  place.append(make("div", { class: "tools" }, csv));
+  container.append(make("div", { class: "tools" }, csv));
 }
 
 /**
@@ -176,7 +176,7 @@ async function start() {
   }
   document.querySelectorAll(".table").forEach(addCsvButton);
   document.querySelectorAll<HTMLElement>(".ranks").forEach(openPanel);
-  // A figure that was folded gets the width of its place.
+  // A figure that was folded gets the width of its container.
   for (const it of document.querySelectorAll("details")) {
     it.addEventListener("toggle", () => dispatchEvent(new Event("resize")));
   }

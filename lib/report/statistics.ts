@@ -32,14 +32,14 @@ export function deviation(values: ArrayLike<number>): number {
  */
 export function quantile(values: ArrayLike<number>, share: number): number {
   const sorted = Float64Array.from(values).sort();
-  const place = share * (sorted.length - 1);
-  const below = Math.floor(place);
+  const position = share * (sorted.length - 1);
+  const below = Math.floor(position);
   const low = sorted[below] ?? NaN;
   const high = sorted[below + 1] ?? low;
   // Float64Array.sort() puts NaN last.
   return Number.isNaN(sorted.at(-1))
     ? NaN
-    : low + (high - low) * (place - below);
+    : low + (high - low) * (position - below);
 }
 
 /**
@@ -124,10 +124,9 @@ export type Draw = (count: number) => ArrayLike<number>;
  *
  * Each replicate draws one set of examples for all trainings, and one set of
  * seeds for all entries with the same seeds; its score is the mean over the
- * drawn seeds. Shared draws make differences between entries paired.
- * Examples whose labels are all equal, with which nothing has a correlation,
- * are
- * drawn again.
+ * drawn seeds. Shared draws make differences between entries paired. Examples
+ * whose labels are all equal, with which nothing has a correlation, are drawn
+ * again.
  *
  * @param units Number of what is drawn, of examples by default
  * @returns The replicates of each entry of `trainings`, `[replicates]`.
@@ -251,12 +250,12 @@ export function curveAt(
   { sign, ranks: all, scores, means, redraw }: ScoreCurve,
   ranks: readonly number[],
 ): ScoreCurve {
-  const places = ranks.map((rank) => all.indexOf(rank));
+  const indices = ranks.map((rank) => all.indexOf(rank));
   return {
     sign,
     ranks,
-    scores: places.map((i) => scores[i]!),
-    means: places.map((i) => means[i]!),
+    scores: indices.map((i) => scores[i]!),
+    means: indices.map((i) => means[i]!),
     redraw,
   };
 }
@@ -350,9 +349,9 @@ export function recommend(
   const evidence: RankEvidence[] = [];
   let recommended: number | undefined;
   for (const [i, rank] of ranks.entries()) {
-    const own = curve.means[i]!;
+    const ofRank = curve.means[i]!;
     const ofBest = curve.means[best]!;
-    const losses = own.map((score, r) => sign * (ofBest[r]! - score));
+    const losses = ofRank.map((score, r) => sign * (ofBest[r]! - score));
     let bounds = quantileBounds(losses, confidence);
     const isOpen = bounds.low <= margin + ROUNDING &&
       bounds.high > margin + ROUNDING;

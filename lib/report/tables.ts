@@ -123,12 +123,12 @@ export function differenceTables(
   const [metric] = metrics;
   const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
   return [...Map.groupBy(shared, ({ baseline }) => baseline)].flatMap(
-    ([place, found]) => [
+    ([baseline, group]) => [
       `**${differenceTitle(metric!)}** to ${
-        titleOf(methods[place]!)
+        titleOf(methods[baseline]!)
       } at the same rank (paired by example, and by seed where both have the same):`,
       rankTable<ScoreDifference>(
-        found.map(({ candidate, ranks, areas }) => ({
+        group.map(({ candidate, ranks, areas }) => ({
           title: titleOf(methods[candidate]!),
           ranks,
           areas,

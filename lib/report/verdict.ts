@@ -186,10 +186,10 @@ export function verdictOf(
  */
 function judgedMethod(sides: readonly Side[]): number | undefined {
   for (const role of ["candidate", "baseline"]) {
-    const found = sides.findIndex(({ summary }) =>
+    const index = sides.findIndex(({ summary }) =>
       summary.role === role && summary.recommendation !== null
     );
-    if (found >= 0) return found;
+    if (index >= 0) return index;
   }
   return undefined;
 }

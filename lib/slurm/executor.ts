@@ -250,8 +250,8 @@ export class Slurm implements Executor {
       );
       for (const job of submitted) {
         const { batch, array } = job.submission!;
-        const found = arrays.get(batch);
-        if (array === undefined && found !== undefined) job.submitted(found);
+        const listed = arrays.get(batch);
+        if (array === undefined && listed !== undefined) job.submitted(listed);
         trying(job, () => {
           if (job.update(byId.get(job.id ?? ""))) changed = true;
         });
@@ -375,8 +375,8 @@ export class Slurm implements Executor {
     const { jobs } = this.settings;
     const submitted = [...this.#jobs].filter((it) => it.submission);
     const alike = submitted.filter(({ job }) => job.task === task);
-    const own = kindOf(this.settings, task).jobs ?? jobs;
-    return Math.min(jobs - submitted.length, own - alike.length);
+    const ofTask = kindOf(this.settings, task).jobs ?? jobs;
+    return Math.min(jobs - submitted.length, ofTask - alike.length);
   }
 }
 

@@ -169,7 +169,7 @@ export class SlurmJob {
     const isCut = this.stop === undefined && end.code !== 0;
     if (isCut && end.cause === "alone") {
       return this.#fail(
-        `Job ${id} saw no sign of life of the scheduler; it goes on from its checkpoint`,
+        `Job ${id} saw no heartbeat of the scheduler; it goes on from its checkpoint`,
         true,
       );
     }

@@ -101,7 +101,7 @@ class Script implements Disposable {
 const ON_LINUX = { ignore: Deno.build.os !== "linux" };
 
 Deno.test(
-  "a job asks its program to end when its scheduler no longer gives a sign of life, and not before",
+  "a job asks its program to end when the heartbeat of its scheduler stops, and not before",
   ON_LINUX,
   async () => {
     using script = new Script();
