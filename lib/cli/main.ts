@@ -48,13 +48,13 @@ async function main(args: readonly string[]): Promise<number> {
     );
     return name === undefined ? EXIT.usage : EXIT.success;
   }
-  const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (found === undefined) {
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (load === undefined) {
     const { didYouMean } = await import("../pipeline/did_you_mean.ts");
     const hint = didYouMean(name, Object.keys(COMMANDS), "expected");
     throw new UsageError(`Unknown command "${name}"${hint}`);
   }
-  const command = await found();
+  const command = await load();
   const parsed = await readArguments(command, rest);
   if (parsed.has("help")) {
     console.log(asTyped(await command.help?.(parsed) ?? helpOf(command)));
@@ -64,14 +64,14 @@ async function main(args: readonly string[]): Promise<number> {
   const isNew = ["pipeline", "plan"].includes(name);
   const hasSettings = command.options.some(({ name }) => name === "set");
   if (isNew) checkOwnData(parsed);
-  const given = hasSettings && !isNew ? asLastRun(parsed) : parsed;
+  const runArgs = hasSettings && !isNew ? asLastRun(parsed) : parsed;
   try {
-    return await command.run(given) ?? EXIT.success;
+    return await command.run(runArgs) ?? EXIT.success;
   } catch (error) {
     const { NoResultError } = await import("../scheduler/failure.ts");
     if (!(error instanceof NoResultError)) throw error;
     const { stageCommand } = await import("./arguments/options.ts");
-    const making = stageCommand("pipeline", given, error.id);
+    const making = stageCommand("pipeline", runArgs, error.id);
     const message = `${error.message}:\n  run: ${making}`;
     throw new Error(message, { cause: error });
   }

@@ -42,7 +42,7 @@ export interface Row {
 }
 
 /** A result of a stage; another pipeline may have made it. */
-interface StageResult {
+export interface StageResult {
   readonly pipeline: string;
   readonly stage: string;
   readonly manifest: Manifest;

@@ -188,7 +188,8 @@ Deno.test("startTextWriter() goes on with a text when the one before, which it e
     await held.engine.prepare();
     const given = { model: MODEL, adapter };
     const folder = dirname(adapter);
-    await using writer = await startTextWriter(held, given, folder, signal);
+    await using writer = startTextWriter(held, given, folder, signal);
+    await writer.ranks;
     const before = writer.write("the film", rank);
     await new Promise((resolve) => setTimeout(resolve, 1000));
     let text = "";

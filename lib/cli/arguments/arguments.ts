@@ -216,32 +216,32 @@ export async function readArguments(
   args: readonly string[],
 ): Promise<Arguments> {
   // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
-  const given = args.some((it) => it.startsWith("-"))
+  const parsed = args.some((it) => it.startsWith("-"))
     ? await parse(args, optionsOf(command))
     : new Arguments(args, new Map());
   const { positionals: { min, max }, usage, name } = command;
-  if (given.has("help")) return given;
-  const { positionals } = given;
+  if (parsed.has("help")) return parsed;
+  const { positionals } = parsed;
   if (positionals.length < min) {
     throw new UsageError(`Missing arguments: deno task ${name} ${usage}`);
   }
   if (positionals.length > max) {
     throw new UsageError(`Unexpected argument "${positionals[max]}"`);
   }
-  return given;
+  return parsed;
 }
 
 async function parse(
   args: readonly string[],
-  known: readonly Option[],
+  options: readonly Option[],
 ): Promise<Arguments> {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const words: string[] = [];
   for (const [i, word] of args.slice(0, end).entries()) {
-    words.push(...await inFull(word, args[i + 1] ?? "--", known));
+    words.push(...await inFull(word, args[i + 1] ?? "--", options));
   }
   const { flags = [], valued = [] } = Object.groupBy(
-    known,
+    options,
     ({ value }) => value === undefined ? "flags" : "valued",
   );
   const isFlag = (word: string) =>
@@ -258,8 +258,8 @@ async function parse(
     string: ["_", ...names],
     collect: names,
   });
-  const options = new Map<string, readonly string[]>();
-  for (const { name } of flags) if (parsed[name]) options.set(name, []);
+  const byName = new Map<string, readonly string[]>();
+  for (const { name } of flags) if (parsed[name]) byName.set(name, []);
   for (const option of valued) {
     const { name, value, many, optional } = option;
     const values = parsed[name] as string[];
@@ -272,9 +272,9 @@ async function parse(
     if (values.length > 1 && !many) {
       throw new UsageError(`Option "--${name}" can be given only once`);
     }
-    if (values.length > 0) options.set(name, values);
+    if (values.length > 0) byName.set(name, values);
   }
-  return new Arguments(parsed._, options);
+  return new Arguments(parsed._, byName);
 }
 
 /**
@@ -287,15 +287,15 @@ async function parse(
 async function inFull(
   word: string,
   next: string,
-  known: readonly Option[],
+  options: readonly Option[],
 ): Promise<string[]> {
   if (!/^-./s.test(word)) return [word];
   const missing = next.startsWith("-") ? "=" : "";
   if (word.startsWith("--")) {
     const name = word.slice(2).split("=", 1)[0]!;
-    const option = known.find((it) => it.name === name);
+    const option = options.find((it) => it.name === name);
     if (option === undefined) {
-      throw await unknownOption(`--${name}`, word, known);
+      throw await unknownOption(`--${name}`, word, options);
     }
     if (!word.includes("=")) {
       return [option.value === undefined ? word : word + missing];
@@ -308,9 +308,9 @@ async function inFull(
   }
   const words: string[] = [];
   for (let i = 1; i < word.length; i++) {
-    const option = known.find(({ short }) => short === word[i]);
+    const option = options.find(({ short }) => short === word[i]);
     if (option === undefined) {
-      throw await unknownOption(`-${word[i]}`, word, known);
+      throw await unknownOption(`-${word[i]}`, word, options);
     }
     const value = word.slice(i + 1);
     if (option.value === undefined) words.push(`--${option.name}`);
@@ -325,12 +325,12 @@ async function inFull(
 async function unknownOption(
   name: string,
   word: string,
-  known: readonly Option[],
+  options: readonly Option[],
 ): Promise<UsageError> {
   const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
   // The letters of "-force" are the word "--force".
   const meant = name.startsWith("--") ? name : `-${word}`;
-  const hint = didYouMean(meant, known.map(({ name }) => `--${name}`));
+  const hint = didYouMean(meant, options.map(({ name }) => `--${name}`));
   return new UsageError(`Unknown option "${name}"${hint}`);
 }
 

@@ -51,8 +51,8 @@ export async function openPipeline(
         throw new UsageError(message);
       })
     );
-    const given = { tasks, profile, settings: await Promise.all(parsed) };
-    return await expandPipeline(file, text, given);
+    const options = { tasks, profile, settings: await Promise.all(parsed) };
+    return await expandPipeline(file, text, options);
   };
   const read = saved ?? await readGraph();
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };

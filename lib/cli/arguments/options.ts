@@ -164,11 +164,11 @@ export function outOf(args: Arguments): string {
  */
 export function checkFolder(folder: string, remedy: string): void {
   for (let path = absolutePath(folder);; path = dirname(path)) {
-    const found = statIfThere(path);
-    if (found?.isDirectory) return;
+    const info = statIfThere(path);
+    if (info?.isDirectory) return;
     // A folder here was made by another command since.
-    if (found === undefined && !isLink(path)) continue;
-    const what = found
+    if (info === undefined && !isLink(path)) continue;
+    const what = info
       ? "a file"
       : `a link to "${Deno.readLinkSync(path)}", which does not exist`;
     throw new UsageError(`"${path}" is ${what}: ${remedy}`);
@@ -233,7 +233,7 @@ export async function writingTo<T>(
   }
 }
 
-/** A message, then a line with the command that sets what mends its fault. */
+/** Appends the command that fixes the error: that with another setting. */
 export function withSetting(
   message: string,
   setting: Setting,

@@ -136,8 +136,8 @@ function du(store: Store, args: Arguments): void {
 }
 
 async function verify(store: Store, args: Arguments): Promise<number> {
-  const found = await audit(store);
-  const { blobs, damaged, incomplete } = found;
+  const result = await audit(store);
+  const { blobs, damaged, incomplete } = result;
   const lines = [
     ...damaged.map((path) => `damaged, removed: ${path}`),
     ...incomplete.map((result) =>
@@ -145,7 +145,7 @@ async function verify(store: Store, args: Arguments): Promise<number> {
     ),
     `${count(blobs, "file")} read, ${damaged.length} damaged`,
   ];
-  writeLine(args, found, lines.join("\n"));
+  writeLine(args, result, lines.join("\n"));
   return damaged.length > 0 ? EXIT.corrupt : EXIT.success;
 }
 
@@ -199,17 +199,17 @@ async function setPins(
 /** The key of the result that `PIPELINE/STAGE` or the start of a key names. */
 function keyOf(name: string, results: readonly Listed[], store: Store): string {
   const [, pipeline = "", stage = ""] = /^([^/]+)\/([^/]+)$/.exec(name) ?? [];
-  const found = /^[0-9a-f]{4,64}$/.test(name)
+  const matches = /^[0-9a-f]{4,64}$/.test(name)
     ? results.filter(({ key }) => key.startsWith(name))
     : [
       // The one in the output folder, which another pipeline may have made.
       ...store.results(pipeline, stage),
       ...results.filter((it) => `${it.pipeline}/${it.stage}` === name),
     ].slice(0, 1);
-  const [first, second] = found;
+  const [first, second] = matches;
   if (second !== undefined) {
     throw new UsageError(
-      `Key "${name}" is ambiguous, it matches ${found.length} results: give more characters`,
+      `Key "${name}" is ambiguous, it matches ${matches.length} results: give more characters`,
     );
   }
   if (first !== undefined) return first.key;

@@ -36,14 +36,14 @@ export const exportCommand = command`
   if (!isOnnx && unused !== undefined) {
     throw new UsageError(`Option "--${unused}" requires "--to onnx"`);
   }
-  const found = await adapterStage(args, ["adapter"]);
-  const { graph, stage, model } = found;
+  const adapter = await adapterStage(args, ["adapter"]);
+  const { graph, stage, model } = adapter;
   // The examples on which the loss by a smaller type is measured.
   const [id = ""] = args.has("dtype") ? stage.inputs.tokens ?? [] : [];
   const others = { model, tokens: graph.stages.get(id) };
   using results = requested === undefined
-    ? await found.openReported(others)
-    : await found.open(others);
+    ? await adapter.openReported(others)
+    : await adapter.open(others);
   const { lastingPaths, inputs: { report, ...inputs } } = results;
   const recommended = report === undefined
     ? undefined

@@ -100,7 +100,7 @@ export function rails(nodes: readonly GraphNode[]): string {
     for (const column of from) {
       if (last.get(columns[column]!) === i) columns[column] = undefined;
     }
-    const to = place(columns, from, above);
+    const to = columnFor(columns, from, above);
     columns[to] = id;
     const joint = jointLine(from, to, before, columns);
     if (joint !== undefined) lines.push(joint);
@@ -118,7 +118,7 @@ export function rails(nodes: readonly GraphNode[]): string {
  * The column of a node: below a node that it needs, if that rail ends here;
  * otherwise the first free one that is not right below an unrelated node.
  */
-function place(
+function columnFor(
   columns: readonly (string | undefined)[],
   from: ReadonlySet<number>,
   above: readonly boolean[],

@@ -24,7 +24,7 @@ import { writeOut } from "../terminal/renderer.ts";
 
 /** Prints the pipelines in `pipelines/` with their descriptions. */
 export async function printPipelines(args: Arguments): Promise<void> {
-  const found = await Promise.all(
+  const pipelines = await Promise.all(
     pipelineNames().map(async (name) => {
       const file = join(PROJECT, "pipelines", `${name}.yaml`);
       const { value } = await readYaml(await readText(file));
@@ -36,10 +36,10 @@ export async function printPipelines(args: Arguments): Promise<void> {
     }),
   );
   if (args.has("json")) {
-    writeOut(found.map((it) => `${JSON.stringify(it)}\n`).join(""));
+    writeOut(pipelines.map((it) => `${JSON.stringify(it)}\n`).join(""));
     return;
   }
-  const rows = found.map(({ name, description }) =>
+  const rows = pipelines.map(({ name, description }) =>
     [name, printable(description)] as const
   );
   const commands = [
@@ -54,9 +54,9 @@ export async function printPipelines(args: Arguments): Promise<void> {
 
 /** The help text of a pipeline: its parameters with defaults, its profiles and stages. */
 export async function helpOfPipeline(args: Arguments): Promise<string> {
-  const [given] = args.positionals;
+  const [pipeline] = args.positionals;
   const { name, description, parameters, profiles, stages } = await outlineOf(
-    given!,
+    pipeline!,
     tasksOf(args),
   );
   const { stringify } = await import("@std/yaml");
@@ -65,7 +65,7 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
   const section = (title: string, lines: readonly string[]) =>
     lines.length === 0 ? [] : ["", title, ...lines];
   return printable([
-    `Usage: deno task pipeline ${given} [STAGE...] [OPTION...]`,
+    `Usage: deno task pipeline ${pipeline} [STAGE...] [OPTION...]`,
     "",
     ...wrap(description === "" ? name : description, WIDTH),
     ...section(
@@ -139,7 +139,7 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
 /** Comments on parameters by dot path: on the lines above a key, or after its value. */
 async function paramComments(text: string): Promise<Map<string, string>> {
   const { isMap, isScalar, parseDocument } = await import("yaml");
-  const found = new Map<string, string>();
+  const comments = new Map<string, string>();
   const visit = (node: unknown, path: string) => {
     if (!isMap<unknown, { comment?: string; commentBefore?: string }>(node)) {
       return;
@@ -150,14 +150,14 @@ async function paramComments(text: string): Promise<Map<string, string>> {
       // What is above the first parameter belongs to the mapping.
       const first = i === 0 && path === "" ? node.commentBefore : undefined;
       const { commentBefore = first } = key;
-      const comments = [commentBefore, value?.commentBefore, value?.comment]
+      const lines = [commentBefore, value?.commentBefore, value?.comment]
         .flatMap((it) => it?.trim().split(/\s*\n\s*/) ?? []);
-      if (comments.length > 0) found.set(name, comments.join(" "));
+      if (lines.length > 0) comments.set(name, lines.join(" "));
       visit(value, `${name}.`);
     }
   };
   visit(parseDocument(text).get("params", true), "");
-  return found;
+  return comments;
 }
 
 /**
@@ -171,20 +171,21 @@ async function descriptionsOf(
 ): Promise<Map<string, string>> {
   const { TaskFolder } = await import("../../pipeline/load_task.ts");
   const tasks = new TaskFolder(folder);
-  const found = new Map<string, string>();
+  const descriptions = new Map<string, string>();
   const describe = (path: string, schema: { description?: string } = {}) => {
     const text = schema.description;
-    if (text !== undefined && !found.has(path)) found.set(path, text);
+    if (text === undefined || descriptions.has(path)) return;
+    descriptions.set(path, text);
   };
   const general = isMapping(defaults) && isMapping(defaults.with)
     ? Object.entries(defaults.with).map((it) => ({ task: it[0], with: it[1] }))
     : [];
-  for (const given of [...Object.values(stages ?? {}), ...general]) {
-    if (!isMapping(given) || !isMapping(given.with)) continue;
-    const task = await tasks.find(String(given.task));
+  for (const stage of [...Object.values(stages ?? {}), ...general]) {
+    if (!isMapping(stage) || !isMapping(stage.with)) continue;
+    const task = await tasks.find(String(stage.task));
     if ("problem" in task) continue;
     const { shape } = task.task.params;
-    for (const [key, value] of Object.entries(given.with)) {
+    for (const [key, value] of Object.entries(stage.with)) {
       for (const one of [value].flat()) {
         const [, path] = /^\$\{params\.([\w.-]+)\}$/.exec(String(one)) ?? [];
         if (path === undefined) continue;
@@ -197,5 +198,5 @@ async function descriptionsOf(
       }
     }
   }
-  return found;
+  return descriptions;
 }

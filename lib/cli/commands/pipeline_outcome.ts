@@ -70,9 +70,10 @@ export class RunOutcome {
       const old = manifests.find(before);
       const now = manifests.find(this.#decided.get(stage)!.key);
       if (old === undefined || now === undefined) continue;
-      const found = (await changes(old.parts, now.parts, this.store))
+      const differences = (await changes(old.parts, now.parts, this.store))
         .filter(({ kind }) => kind === "param" || kind === "source");
-      if (found.length > 0) causes.push(`${stage}: ${describeChanges(found)}`);
+      if (differences.length === 0) continue;
+      causes.push(`${stage}: ${describeChanges(differences)}`);
     }
     const [cause] = causes;
     if (cause === undefined) return undefined;
@@ -162,75 +163,99 @@ export async function answerOf(
     stages.filter(({ declaration: { output } }) =>
       output.kind === kind && output.files.includes(file)
     );
-  const pathOf = (stage: GraphStage, ...file: string[]) =>
-    join(visibleFolder(out, graph.pipeline, stage.id), ...file);
-  const reports = ofKind("report", "report.json");
+  const folderOf = ({ id }: GraphStage) =>
+    visibleFolder(out, graph.pipeline, id);
   const exported = ofKind("peft", "classes.json");
-  // First the report by which the adapter to take was exported.
+  // The report by which the adapter to take was exported.
   const [deciding] = exported[0]?.inputs.report ?? [];
-  const isDeciding = ({ id }: GraphStage) => id === deciding;
-  reports.sort((a, b) => Number(isDeciding(b)) - Number(isDeciding(a)));
-  const found = reports.map((stage) =>
-    readJson<Report>(pathOf(stage, "report.json"))
-  );
-  const comparisons = found.flatMap(({ comparisons }) => comparisons);
+  const reports = ofKind("report", "report.json")
+    .map((stage) => ({
+      stage,
+      content: readJson<Report>(join(folderOf(stage), "report.json")),
+      isDeciding: stage.id === deciding,
+    }))
+    .sort((a, b) => Number(b.isDeciding) - Number(a.isDeciding));
   const trainings = ofKind("adapter", "training.json");
   const adapters = exported.length > 0 ? exported : trainings;
   if (reports.length + adapters.length === 0) return undefined;
-  const { pythonCode } = await import("../../peft/python.ts");
-  const { problemOf } = await import("../../problems/registry.ts");
-  const [first] = adapters;
-  const [best] = exported;
-  const [source] = best?.inputs.adapter ?? [];
-  const trained = source ? graph.stages.get(source) : trainings[0];
-  const [model] = best?.inputs.model ?? [];
-  const base = model && pathOf(graph.stages.get(model)!);
-  const data = first && dataOf(first, graph);
-  const texts =
-    data !== undefined && datasetInfo(pathOf(data)).columns.length > 1
-      ? `--pair '|' "your text|its pair"`
-      : '"your text"';
-  const verdicts = comparisons.flatMap(({ verdict }) => verdict ?? []);
+  const verdicts = reports.flatMap(({ content }) => content.comparisons)
+    .flatMap(({ verdict }) => verdict ?? []);
   const isUsable = verdicts.length === 0 ||
     verdicts.some(({ kind, reference }) =>
       kind !== "nothing-learnt" || reference?.kind === "head"
     );
-  const solved = best && isUsable &&
-    readJson<ProblemFields>(pathOf(best, "classes.json"));
+  const [best] = exported;
+  const [source] = best?.inputs.adapter ?? [];
+  const trained = source ? graph.stages.get(source) : trainings[0];
+  // The page of `try` needs an adapter that can be exported for every rank.
+  const canTry = (trained?.params.adapter ?? "lora") === "lora";
+  const [model] = best?.inputs.model ?? [];
+  const base = model && folderOf(graph.stages.get(model)!);
+  const [first] = adapters;
   return {
     type: "answer",
-    findings: reports.flatMap((stage, i) => {
-      const findings = findingsOf(found[i]!.comparisons);
-      const isAside = deciding !== undefined && !isDeciding(stage);
+    findings: reports.flatMap(({ content, isDeciding }) => {
+      const findings = findingsOf(content.comparisons);
+      const isAside = deciding !== undefined && !isDeciding;
       return isAside ? findings.map((it) => ({ ...it, isAside })) : findings;
     }),
-    faults: [...new Set(found.flatMap(({ faults }) => faults ?? []))],
-    reports: reports.map((stage) =>
-      shortPath(pages.get(stage.id) ?? pathOf(stage))
+    faults: [
+      ...new Set(reports.flatMap(({ content }) => content.faults ?? [])),
+    ],
+    reports: reports.map(({ stage }) =>
+      shortPath(pages.get(stage.id) ?? folderOf(stage))
     ),
-    adapters: adapters.map((stage) => shortPath(pathOf(stage))),
+    adapters: adapters.map((stage) => shortPath(folderOf(stage))),
     ...(first !== undefined && isUsable && {
-      predict: (base === undefined
-        ? stageCommand("predict", args, first.id)
-        : commandLine(args, [
-          "predict",
-          "--adapter",
-          shortPath(pathOf(first)),
-          "--model",
-          shortPath(base),
-        ], ENGINE_OPTIONS)) + ` ${texts}`,
+      predict: predictCommand(first, base, graph, out, args),
     }),
-    // The page of `try` needs an adapter that can be exported for every rank.
-    ...(isUsable && (trained?.params.adapter ?? "lora") === "lora" &&
-      trained && { try: stageCommand("try", args, trained.id) }),
-    python: solved
-      ? pythonCode(pathOf(best!), {
-        ...solved,
-        base,
-        hasOtherClasses: problemOf(solved).head !== "language",
-      }).split("\n")
-      : [],
+    ...(isUsable && canTry && trained && {
+      try: stageCommand("try", args, trained.id),
+    }),
+    python: best && isUsable ? await pythonLines(folderOf(best), base) : [],
   };
+}
+
+/**
+ * The command that classifies a text with an adapter.
+ *
+ * @param base Folder of the model of an exported adapter.
+ */
+function predictCommand(
+  adapter: GraphStage,
+  base: string | undefined,
+  graph: Graph,
+  out: string,
+  args: Arguments,
+): string {
+  const folder = visibleFolder(out, graph.pipeline, adapter.id);
+  const command = base === undefined
+    ? stageCommand("predict", args, adapter.id)
+    : commandLine(args, [
+      "predict",
+      "--adapter",
+      shortPath(folder),
+      "--model",
+      shortPath(base),
+    ], ENGINE_OPTIONS);
+  const data = dataOf(adapter, graph);
+  const isOfPairs = data !== undefined &&
+    datasetInfo(visibleFolder(out, graph.pipeline, data.id)).columns.length > 1;
+  return isOfPairs
+    ? `${command} --pair '|' "your text|its pair"`
+    : `${command} "your text"`;
+}
+
+/** Lines of Python that load an exported adapter. */
+async function pythonLines(
+  folder: string,
+  base: string | undefined,
+): Promise<string[]> {
+  const { pythonCode } = await import("../../peft/python.ts");
+  const { problemOf } = await import("../../problems/registry.ts");
+  const problem = readJson<ProblemFields>(join(folder, "classes.json"));
+  const hasOtherClasses = problemOf(problem).head !== "language";
+  return pythonCode(folder, { ...problem, base, hasOtherClasses }).split("\n");
 }
 
 function findingsOf(comparisons: Report["comparisons"]): Answer["findings"] {

@@ -37,9 +37,9 @@ export async function watchPipeline(args: Arguments): Promise<number> {
   for (let run = 0; !signal.aborted; run++) {
     const before = new Map(paths.map((path) => [path, stateOf([path])]));
     // Only the first run is forced.
-    const given = args.without("watch", ...run > 0 ? ["force"] : []);
+    const runArgs = args.without("watch", ...run > 0 ? ["force"] : []);
     child = new Deno.Command(Deno.execPath(), {
-      args: [...PROGRAM, "pipeline", ...given.words()],
+      args: [...PROGRAM, "pipeline", ...runArgs.words()],
       stdin: "inherit",
     }).spawn();
     const { code } = await child.status;
@@ -48,17 +48,17 @@ export async function watchPipeline(args: Arguments): Promise<number> {
     if (code === EXIT.interrupted) return code;
     paths = await dependencies(args, paths);
     // Paths that this run has added count as seen in their present state.
-    const known = new Map(
+    const seen = new Map(
       paths.flatMap((path) => [...before.get(path) ?? stateOf([path])]),
     );
     console.error(
-      `Watching ${count(known.size, "file")}; press Ctrl-C to stop`,
+      `Watching ${count(seen.size, "file")}; press Ctrl-C to stop`,
     );
     let changed: string | undefined;
     // Until a file differs, and then until nothing changes between two polls.
-    for (let last = known; !signal.aborted;) {
+    for (let last = seen; !signal.aborted;) {
       const now = stateOf(paths);
-      changed = difference(known, now) ?? changed;
+      changed = difference(seen, now) ?? changed;
       if (changed && difference(last, now) === undefined) {
         console.error(`${changed} changed`);
         break;

@@ -64,20 +64,20 @@ export async function readTexts(
       `"${path}" has a column "${twice}", which predictions get: rename it`,
     );
   }
-  const place = label === undefined ? -1 : columns.indexOf(label);
-  if (isLabelRequired && place < 0) {
+  const labelIndex = label === undefined ? -1 : columns.indexOf(label);
+  if (isLabelRequired && labelIndex < 0) {
     throw new UsageError(
       `"${path}" has no column "${label}"; it has ${quoteAll(columns)}`,
     );
   }
-  const found = await readTable(path, named, columns, { encoding, remedy });
+  const read = await readTable(path, named, columns, { encoding, remedy });
   const count = named.length;
   // What toExamples() reads ends with a label.
-  const unlabelled = found.map((row) => ({
+  const unlabelled = read.map((row) => ({
     ...row,
     values: [...row.values.slice(0, count), undefined],
   }));
-  const list = listIn(found[0]?.values[0]);
+  const list = listIn(read[0]?.values[0]);
   if (typeof list?.[0] === "object") {
     const [column] = named;
     throw new UsageError(
@@ -91,10 +91,12 @@ export async function readTexts(
       reader!({ repairs: false, log() {}, fault() {} })(unlabelled, false),
       of([]),
     );
-  const rows = found.map(({ values }) => values.slice(count));
+  const rows = read.map(({ values }) => values.slice(count));
   const broken = isWritten ? [["\n"]] : [];
   for (const values of [...rows, ...broken]) write(values, columns);
-  const labels = place < 0 ? undefined : rows.map((values) => values[place]);
+  const labels = labelIndex < 0
+    ? undefined
+    : rows.map((values) => values[labelIndex]);
   return { texts, columns, rows, labels, form };
 }
 
@@ -126,7 +128,7 @@ async function formOf(
 }
 
 /**
- * Writes a table with its predictions, beside the file and then in its place.
+ * Writes a table with its predictions, beside the file, which is then replaced.
  *
  * @param predictions By row
  * @param digits Decimal digits of probabilities
@@ -182,7 +184,7 @@ export function scoresOfRows(
 ): RowScores | undefined {
   const classes = texts[0]?.probabilities;
   const names = classes ? Object.keys(classes) : null;
-  const given: number[] = [];
+  const labelled: number[] = [];
   const predicted: number[] = [];
   let unknown = 0;
   for (const [i, { label, score }] of texts.entries()) {
@@ -191,19 +193,19 @@ export function scoresOfRows(
       ? names.indexOf(className(labels[i]) ?? "")
       : toNumber(labels[i]);
     const isKnown = names ? wanted >= 0 : Number.isFinite(wanted);
-    const found = names ? names.indexOf(label ?? "") : score;
+    const prediction = names ? names.indexOf(label ?? "") : score;
     if (!isKnown) {
       unknown++;
-    } else if (found !== null && found !== -1) {
-      given.push(wanted);
-      predicted.push(found);
+    } else if (prediction !== null && prediction !== -1) {
+      labelled.push(wanted);
+      predicted.push(prediction);
     }
   }
-  if (given.length === 0) return undefined;
+  if (labelled.length === 0) return undefined;
   const fields = { problem, labels: names };
-  const usual = metrics ?? labelsOf(fields).usualMetrics(given);
-  const scores = scoresOf(problemOf(fields), usual, predicted, given);
-  return { labelled: given.length, unknown, scores };
+  const usual = metrics ?? labelsOf(fields).usualMetrics(labelled);
+  const scores = scoresOf(problemOf(fields), usual, predicted, labelled);
+  return { labelled: labelled.length, unknown, scores };
 }
 
 /** `80 of 80 rows have labels: accuracy 97.5, macro F1 97.2` */

@@ -104,8 +104,8 @@ async function adapterFiles(
   // Which may be links to files, as caches of datasets and models make them.
   const names = [...Deno.readDirSync(folder)].flatMap(({ name }) => {
     const path = join(folder, name);
-    const found = statIfThere(path);
-    if (found !== undefined) return found.isFile ? name : [];
+    const info = statIfThere(path);
+    if (info !== undefined) return info.isFile ? name : [];
     throw new UsageError(
       `"${path}" is a link to a file that is missing: fetch the file, or remove the link`,
     );
@@ -137,8 +137,11 @@ async function adapterFiles(
   };
   return new Map(
     names.map((name) => {
-      const given = contents[name as keyof typeof contents];
-      return [name, new Blob([given ?? Deno.readFileSync(join(folder, name))])];
+      const content = contents[name as keyof typeof contents];
+      return [
+        name,
+        new Blob([content ?? Deno.readFileSync(join(folder, name))]),
+      ];
     }),
   );
 }

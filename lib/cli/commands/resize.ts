@@ -118,10 +118,10 @@ export const resizeCommand = command`
  * @throws {UsageError} If the options do not name one way.
  */
 async function choicesOf(args: Arguments): Promise<Map<string, RankTarget>> {
-  const given = ["rank", "ranks", "energy", "error", "budget"]
+  const options = ["rank", "ranks", "energy", "error", "budget"]
     .filter((name) => args.has(name));
-  const [name] = given;
-  if (name === undefined || given.length > 1) {
+  const [name] = options;
+  if (name === undefined || options.length > 1) {
     throw new UsageError(
       "Give one of --rank, --ranks, --energy, --error and --budget",
     );

@@ -20,7 +20,13 @@ import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
 import { bytes, clip, duration, localTime } from "../terminal/messages.ts";
 import { csvLine, writeOut } from "../terminal/renderer.ts";
 import { tableLines } from "../terminal/terminal_markdown.ts";
-import { isScored, Results, type Row, TRAINING } from "../../track/results.ts";
+import {
+  isScored,
+  Results,
+  type Row,
+  type StageResult,
+  TRAINING,
+} from "../../track/results.ts";
 
 export const runsCommand = command`
   runs [PIPELINE [STAGE...]]
@@ -46,17 +52,35 @@ export const runsCommand = command`
     throw new UsageError('Options "--json" and "--csv" exclude each other');
   }
   const store = openStore({ out: outOf(args) });
-  const [given, ...patterns] = args.positionals;
-  const pipeline = given && await nameOf(given);
+  const [argument, ...patterns] = args.positionals;
+  const pipeline = argument && await nameOf(argument);
   // Keeps a clean-up from removing manifests and their files meanwhile.
   using _live = await holdOff(store);
   const results = new Results(store);
+  const selected = await selectResults(results.all, pipeline, patterns);
+  const rows = await Promise.all(selected.map((it) => results.row(it)));
+  const columns = columnsOf(rows, args);
+  const lines = linesOf(sortedRows(rows, columns, args), columns, args);
+  writeOut(lines.map((it) => `${it}\n`).join(""));
+});
+
+/**
+ * The scored results of a pipeline, or of all; with patterns, its results of any
+ * kind of the stages that these name.
+ *
+ * @throws {UsageError} If there is no result of the pipeline, or no such stage.
+ */
+async function selectResults(
+  all: readonly StageResult[],
+  pipeline: string | undefined,
+  patterns: readonly string[],
+): Promise<StageResult[]> {
   // Runs with --name have results in PIPELINE@NAME.
-  const ofPipeline = results.all.filter((it) =>
+  const ofPipeline = all.filter((it) =>
     [it.pipeline, it.pipeline.split("@")[0], undefined].includes(pipeline)
   );
   if (pipeline !== undefined && ofPipeline.length === 0) {
-    const names = new Set(results.all.map((it) => it.pipeline));
+    const names = new Set(all.map((it) => it.pipeline));
     const hint = didYouMean(pipeline, [...names].sort(), "it has results of") ||
       "; it has none";
     throw new UsageError(
@@ -67,22 +91,32 @@ export const runsCommand = command`
     ofPipeline.map(({ stage }) => [stage, { name: stage.replace(/@.*/, "") }]),
   );
   const matching = await matchingStages({ stages }, patterns);
-  const selected = ofPipeline.filter(({ stage, manifest }) =>
+  return ofPipeline.filter(({ stage, manifest }) =>
     patterns.length > 0 ? matching.includes(stage) : isScored(manifest)
   );
-  const rows = await Promise.all(selected.map((it) => results.row(it)));
+}
+
+function columnsOf(rows: readonly Row[], args: Arguments): Column[] {
+  const isCsv = args.has("csv");
   const params = parameterColumns(rows);
   const differing = params.filter((it) => differs(it, rows));
-  const isCsv = args.has("csv");
-  const isAll = isCsv || args.has("all");
-  const columns = [
+  const others = params.filter((it) => !differing.includes(it));
+  return [
     ...FIRST,
     ...differing,
-    ...isAll ? params.filter((it) => !differing.includes(it)) : [],
+    ...isCsv || args.has("all") ? others : [],
     ...scoreColumns(rows),
     ...LAST,
     ...isCsv ? rankColumns(rows) : [],
   ];
+}
+
+/** @throws {UsageError} If there is no column to sort by. */
+function sortedRows(
+  rows: readonly Row[],
+  columns: readonly Column[],
+  args: Arguments,
+): readonly Row[] {
   const name = args.value("sort");
   const by = columns.find((it) => it.name === name);
   if (name !== undefined && by === undefined && rows.length > 0) {
@@ -90,11 +124,11 @@ export const runsCommand = command`
     const hint = didYouMean(name, names, "the columns are");
     throw new UsageError(`No column "${name}" to sort by${hint}`);
   }
-  if (by) rows.sort((a, b) => order(by.value(a), by.value(b)));
-  const sorted = args.has("reverse") ? rows.toReversed() : rows;
-  const lines = linesOf(sorted, columns, args);
-  writeOut(lines.map((it) => `${it}\n`).join(""));
-});
+  const sorted = by === undefined
+    ? rows
+    : rows.toSorted((a, b) => order(by.value(a), by.value(b)));
+  return args.has("reverse") ? sorted.toReversed() : sorted;
+}
 
 function linesOf(
   rows: readonly Row[],
@@ -108,12 +142,14 @@ function linesOf(
 }
 
 /** The name under which results of a pipeline are stored; its file may be gone. */
-async function nameOf(given: string): Promise<string> {
-  const isFile = /[\\/]|\.ya?ml$/.test(given);
-  if (!isFile && !pipelineNames().includes(given)) return given;
-  const { value } = await readYaml(await readText(await findPipeline(given)));
+async function nameOf(argument: string): Promise<string> {
+  const isFile = /[\\/]|\.ya?ml$/.test(argument);
+  if (!isFile && !pipelineNames().includes(argument)) return argument;
+  const { value } = await readYaml(
+    await readText(await findPipeline(argument)),
+  );
   const name = isMapping(value) ? value.name : undefined;
-  return typeof name === "string" ? name : given;
+  return typeof name === "string" ? name : argument;
 }
 
 type RankScores = ScoresFile["ranks"][number];
@@ -205,9 +241,9 @@ function parameterColumns(rows: readonly Row[]): Column[] {
       name: shared.length === 1 || of.length > 1 ? name : of[0]!,
       isLong: true,
       value({ params, ranks }) {
-        const found = of.find((it) => Object.hasOwn(params, it));
-        if (found !== undefined) {
-          const value = params[found];
+        const path = of.find((it) => Object.hasOwn(params, it));
+        if (path !== undefined) {
+          const value = params[path];
           const isPlain = typeof value === "number" ||
             typeof value === "string";
           return isPlain ? value : JSON.stringify(value);
@@ -374,7 +410,9 @@ function shortened(cells: readonly string[]): readonly string[] {
   const words = cells.map((it) => it.split(" "));
   const filled = words.filter((it) => it.join() !== "");
   return words.map((of) => {
-    const own = of.filter((word) => !filled.every((it) => it.includes(word)));
-    return clip(own.join(" "), MAX_CELL);
+    const different = of.filter((word) =>
+      !filled.every((it) => it.includes(word))
+    );
+    return clip(different.join(" "), MAX_CELL);
   });
 }

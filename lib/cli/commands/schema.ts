@@ -24,9 +24,9 @@ export async function schemaText(folderOfTasks: string): Promise<string> {
   const folder = new TaskFolder(folderOfTasks);
   const tasks = new Map<string, Task>();
   for (const name of folder.names()) {
-    const found = await folder.find(name);
-    if ("problem" in found) throw new Error(found.problem);
-    tasks.set(name, found.task);
+    const loaded = await folder.find(name);
+    if ("problem" in loaded) throw new Error(loaded.problem);
+    tasks.set(name, loaded.task);
   }
   const schema = {
     $schema: "https://json-schema.org/draft/2020-12/schema",

@@ -1,8 +1,11 @@
-/** For commands that read the result of a stage, which the parameters and the engine of the command line select, or an adapter. */
+/**
+ * For commands that read the result of a stage, which the parameters and the
+ * engine of the command line select, or an adapter.
+ */
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
-import { openResults } from "../../scheduler/results.ts";
+import { type OpenResults, openResults } from "../../scheduler/results.ts";
 import { join } from "../../files/paths.ts";
 import {
   type Arguments,
@@ -30,20 +33,51 @@ export function adapterFolder(args: Arguments, used = ""): string | undefined {
   );
 }
 
+/** Stages whose results are opened, by the name of the input. */
+type StageInputs = Readonly<Record<string, GraphStage | undefined>>;
+
+/** Results in private folders, removed on disposal. */
+export interface OpenInputs extends OpenResults {
+  /** Folders by the name of the input: `adapter`, and those that were asked for. */
+  readonly inputs: Readonly<Record<string, string>>;
+}
+
+/** A stage that makes an adapter. */
+export interface AdapterStage {
+  readonly graph: Graph;
+  readonly stage: GraphStage;
+  /**
+   * The stage of its base model: the input "model", or that of the input
+   * "adapter".
+   */
+  readonly model: GraphStage | undefined;
+  /** Opens its result, as "adapter", and those of other stages that it needs. */
+  readonly open: (others?: StageInputs) => Promise<OpenInputs>;
+  /**
+   * Opens as well, as "report", the only report on the adapter, or that of
+   * several which the pipeline shows, if there is one with a result.
+   *
+   * @throws {NoResultError} If the report is required and has no result.
+   */
+  readonly openReported: (
+    others: StageInputs,
+    isRequired?: boolean,
+  ) => Promise<OpenInputs>;
+}
+
 /**
  * Finds the stage that makes an adapter: that of the second argument, in the
- * pipeline of the first.
+ * pipeline of the first. The second one defaults to the last adapter in the
+ * chain: the first stage that makes an adapter of which no other is made.
  *
  * @param kinds Kinds of artifacts that count as adapters.
- * @returns Without a second argument, the first stage that makes an adapter of
- * which no other is made.
  * @throws {UsageError} If no stage makes an adapter, or several do that the
  * second argument selects.
  */
 export async function adapterStage(
   args: Arguments,
-  kinds: readonly ("adapter" | "peft")[],
-) {
+  kinds: readonly AdapterKind[],
+): Promise<AdapterStage> {
   const [pipeline, pattern] = args.positionals;
   if (pipeline === undefined) {
     throw new UsageError("Missing arguments: give PIPELINE, or --adapter");
@@ -51,17 +85,60 @@ export async function adapterStage(
   const { graph, selected, store, settings } = await openRun(args, {
     patterns: pattern === undefined ? [] : [pattern],
   });
+  const stage = chooseAdapter(graph, kinds, pattern, selected);
+  const open = async (
+    others: StageInputs = {},
+    /** Stage that needs all of them. */
+    last = stage,
+  ): Promise<OpenInputs> => {
+    const wanted = Object.entries({ adapter: stage, ...others })
+      .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
+    const ids = wanted.map(([, id]) => id);
+    const results = await openResults(graph, last.id, ids, settings, store);
+    const folders = wanted.map(([name, id]) => [name, results.of(id)]);
+    return { ...results, inputs: Object.fromEntries(folders) };
+  };
+  return {
+    graph,
+    stage,
+    model: modelOf(stage, graph),
+    open: (others) => open(others),
+    async openReported(others, isRequired = false) {
+      const report = reportOn(stage, graph);
+      if (report === undefined) return await open(others);
+      return await open({ ...others, report }, report).catch((error) => {
+        if (isRequired || !(error instanceof NoResultError)) throw error;
+        return open(others);
+      });
+    },
+  };
+}
+
+type AdapterKind = "adapter" | "peft";
+
+/**
+ * Chooses the stage that makes an adapter.
+ *
+ * @param selected Ids of the stages that the pattern names, if there is one.
+ * @throws {UsageError} As {@linkcode adapterStage}.
+ */
+function chooseAdapter(
+  graph: Graph,
+  kinds: readonly AdapterKind[],
+  pattern: string | undefined,
+  selected: readonly string[],
+): GraphStage {
   const all = [...graph.stages.values()].filter(({ declaration }) =>
     kinds.some((kind) => kind === declaration.output.kind)
   );
   const trained = all.filter(({ declaration }) =>
     declaration.output.kind === "adapter"
   );
-  const free = trained.length > 0 ? trained : all;
+  const candidates = trained.length > 0 ? trained : all;
   const isSource = (id: string) =>
-    free.some(({ inputs }) => Object.values(inputs).flat().includes(id));
+    candidates.some(({ inputs }) => Object.values(inputs).flat().includes(id));
   const [stage, other] = pattern === undefined
-    ? free.filter(({ id }) => !isSource(id)).slice(0, 1)
+    ? candidates.filter(({ id }) => !isSource(id)).slice(0, 1)
     : all.filter(({ id }) => selected.includes(id));
   if (stage === undefined) {
     const verb = kinds.includes("adapter") ? "makes" : "exports";
@@ -74,45 +151,26 @@ export async function adapterStage(
       `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
     );
   }
-  /** Opens its result, as "adapter", and those of other stages that it or `of` needs, as inputs of a task. */
-  const open = async (
-    others: Readonly<Record<string, GraphStage | undefined>> = {},
-    of = stage,
-  ) => {
-    const wanted = Object.entries({ adapter: stage, ...others })
-      .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
-    const ids = wanted.map(([, id]) => id);
-    const results = await openResults(graph, of.id, ids, settings, store);
-    const folders = wanted.map(([name, id]) => [name, results.of(id)]);
-    const inputs: Record<string, string> = Object.fromEntries(folders);
-    return { ...results, inputs };
-  };
-  return {
-    graph,
-    stage,
-    /** The stage of its base model: the input "model", or that of the input "adapter". */
-    model: modelOf(stage, graph),
-    open,
-    /** Opens as well, as "report", the only report on the adapter, or that of several which the pipeline shows, if there is one with a result. */
-    openReported: async (
-      others: Readonly<Record<string, GraphStage | undefined>>,
-      isRequired = false,
-    ) => {
-      const reports = [...graph.stages.values()].filter((it) =>
-        it.declaration.output.kind === "report" &&
-        Object.values(it.inputs).flat().includes(stage.id)
-      );
-      const shown = reports.filter(({ id }) =>
-        graph.show.some(({ stage }) => stage === id)
-      );
-      const [report, ...more] = shown.length === 1 ? shown : reports;
-      if (report === undefined || more.length > 0) return await open(others);
-      return await open({ ...others, report }, report).catch((error) => {
-        if (isRequired || !(error instanceof NoResultError)) throw error;
-        return open(others);
-      });
-    },
-  };
+  return stage;
+}
+
+/**
+ * The only report on an adapter, or that of several which the pipeline shows;
+ * undefined if there is none, or more than one.
+ */
+function reportOn(
+  { id }: GraphStage,
+  { stages, show }: Graph,
+): GraphStage | undefined {
+  const reports = [...stages.values()].filter((it) =>
+    it.declaration.output.kind === "report" &&
+    Object.values(it.inputs).flat().includes(id)
+  );
+  const shown = reports.filter((report) =>
+    show.some(({ stage }) => stage === report.id)
+  );
+  const [report, ...more] = shown.length === 1 ? shown : reports;
+  return more.length > 0 ? undefined : report;
 }
 
 /**

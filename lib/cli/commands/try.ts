@@ -29,8 +29,8 @@ export const tryCommand = command`
   smoke  Print the address of the page, and serve it until Ctrl-C
   glue-mini train-dylora@mrpc,seed=0  Choose the adapter, here one for pairs of texts
 `(async (args) => {
-  const found = await adapterStage(args, ["adapter"]);
-  const { graph, stage, model, openReported } = found;
+  const adapter = await adapterStage(args, ["adapter"]);
+  const { graph, stage, model, openReported } = adapter;
   const data = dataOf(stage, graph);
   const folder = Deno.makeTempDirSync({ prefix: "try-" });
   using opened = new DisposableStack();
@@ -50,8 +50,8 @@ export const tryCommand = command`
       ...(recommended !== undefined && { recommended }),
     };
     if (await writesTexts(inputs.adapter!)) {
-      const given = { model: inputs.model!, adapter: inputs.adapter! };
-      return await serveWriting(args, given, about, folder, signal);
+      const artifacts = { model: inputs.model!, adapter: inputs.adapter! };
+      return await serveWriting(args, artifacts, about, folder, signal);
     }
     const run = { params: {}, inputs, lastingPaths, folder, signal };
     const exported = await runAlone(args, "export-onnx", run);
@@ -70,15 +70,15 @@ export const tryCommand = command`
 /** Serves the page of an adapter that writes texts, which a process of this machine computes. */
 async function serveWriting(
   args: Arguments,
-  given: { readonly model: string; readonly adapter: string },
+  artifacts: { readonly model: string; readonly adapter: string },
   about: About,
   folder: string,
   signal: AbortSignal,
 ): Promise<void> {
   using held = await heldEngine(args, signal);
   await held.engine.prepare();
-  await using writer = await startTextWriter(held, given, folder, signal);
-  const { ranks } = writer;
+  await using writer = startTextWriter(held, artifacts, folder, signal);
+  const ranks = await writer.ranks;
   const files = await pageFiles(folder, { ...about, ranks }, "writing_page.ts");
   const ended = AbortSignal.any([signal, writer.ended]);
   await servePage(args, "try", files, ended, (name, search) => {

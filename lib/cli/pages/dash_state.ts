@@ -176,9 +176,9 @@ export class Follower {
         ? this.store.blobs.path(result.log.blob)
         : status?.unfinished?.log);
     if (path === undefined) return undefined;
-    const known = this.#logs.get(id);
-    const log = known?.path === path
-      ? known
+    const current = this.#logs.get(id);
+    const log = current?.path === path
+      ? current
       : new StageLog(path, status?.last?.seconds);
     this.#logs.set(id, log);
     log.read();
@@ -295,13 +295,13 @@ async function rankTables(
   const evaluations = stages
     .filter(({ stage }) => stage.declaration.output.kind === "scores")
     .map(({ stage, result }) => ({ title: stageTitle(stage), result }));
-  const found = await Promise.all(evaluations.map(async (it) => {
+  const scores = await Promise.all(evaluations.map(async (it) => {
     const file = it.result?.files.find(({ path }) => path === SCORES_FILES[0]);
     const text = file && await blobs.text(file.blob);
     const scores: ScoresFile | undefined = text && JSON.parse(text);
     return scores ? [{ ...scores, title: it.title }] : [];
   }));
-  return [...Map.groupBy(found.flat(), ({ task }) => task)].map(
+  return [...Map.groupBy(scores.flat(), ({ task }) => task)].map(
     ([task, all]) => {
       const [metric = ""] = Object.keys(all[0]!.ranks[0]?.metrics ?? {});
       const groups = [...Map.groupBy(all, ({ title }) => title)];
@@ -411,10 +411,10 @@ export class StageLog {
 function usageOf(
   folder: string,
 ): { readonly seconds: number; readonly memory: number } | undefined {
-  const found = processesWith(`STAGE_RUN=${folder}/`);
-  if (found.length === 0) return undefined;
+  const pids = processesWith(`STAGE_RUN=${folder}/`);
+  if (pids.length === 0) return undefined;
   const sum = (of: (pid: number) => number) =>
-    found.reduce((total, pid) => total + of(pid), 0);
+    pids.reduce((total, pid) => total + of(pid), 0);
   return {
     // Of what follows the name, fields 11 and 12 are 1/100 s in user and
     // kernel.

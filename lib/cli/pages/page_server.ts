@@ -80,8 +80,8 @@ export async function servePage(
     new Response(`${text}\n`, { status, headers: HEADERS });
   const respond = async (request: Request) => {
     const { pathname, hostname, searchParams } = new URL(request.url);
-    const [, given, ...path] = pathname.split("/");
-    if (given !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
+    const [, pathToken, ...path] = pathname.split("/");
+    if (pathToken !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
       return refuse(
         403,
         `Open the address that "deno task ${name}" has printed`,

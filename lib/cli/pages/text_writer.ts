@@ -5,27 +5,118 @@ import { PROJECT } from "../arguments/options.ts";
 import type { HeldEngine } from "../runtime/engine.ts";
 
 /**
- * Starts a process that writes texts with an adapter, one at a time
- * (lib/stages/writer.ts), confined as a stage is.
+ * A process that writes texts with an adapter, one at a time
+ * (lib/stages/writer.ts).
+ */
+export class TextWriter implements AsyncDisposable {
+  /** Aborted, with the error, when the process ends. */
+  readonly ended: AbortSignal;
+  readonly #ended = new AbortController();
+  readonly #ready = Promise.withResolvers<readonly number[]>();
+  readonly #requests: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #encoder = new TextEncoder();
+  /** Resolves when the process has ended and all of its output is read. */
+  readonly #reading: Promise<void>;
+  /** Number of requests, and id of the last one. */
+  #count = 0;
+  /** Of the answer to the last request, while it is not complete. */
+  #answer: ReadableStreamDefaultController | undefined;
+
+  /** @param child Its standard input and output are pipes. */
+  constructor(child: Deno.ChildProcess) {
+    this.ended = this.#ended.signal;
+    this.#requests = child.stdin.getWriter();
+    // `ended` has the error too, for whoever does not wait for the ranks.
+    this.#ready.promise.catch(() => {});
+    this.#reading = this.#follow(child);
+  }
+
+  /**
+   * The ranks that the adapter serves, when the process is ready.
+   *
+   * @throws {Error} If it ends before.
+   */
+  get ranks(): Promise<readonly number[]> {
+    return this.#ready.promise;
+  }
+
+  /**
+   * What follows a text at a rank, as lines of JSON, a line for each token; it
+   * ends the text before.
+   */
+  write(text: string, rank: number): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#count++;
+    const id = this.#count;
+    return new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start: async (controller) => {
+        this.#finish();
+        this.#answer = controller;
+        const request = JSON.stringify({ id, text, rank });
+        await this.#requests.write(this.#encoder.encode(request + "\n"));
+      },
+      cancel: () => {
+        if (id === this.#count) this.#answer = undefined;
+      },
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#requests.close().catch(() => {});
+    await this.#reading;
+  }
+
+  #finish(): void {
+    this.#answer?.close();
+    this.#answer = undefined;
+  }
+
+  /** Passes the lines that the process prints on to the last request. */
+  async #follow(child: Deno.ChildProcess): Promise<void> {
+    let rest = "";
+    const texts = child.stdout.pipeThrough(new TextDecoderStream());
+    for await (const text of texts) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) {
+        const { id, ranks, ...message } = JSON.parse(line);
+        if (ranks !== undefined) this.#ready.resolve(ranks);
+        if (id !== this.#count) continue;
+        this.#answer?.enqueue(this.#encoder.encode(line + "\n"));
+        if (message.written === undefined) this.#finish();
+      }
+    }
+    const { code, signal } = await child.status;
+    const how = signal ?? `code ${code}`;
+    const error = new Error(`The process that writes texts has ended: ${how}`);
+    this.#answer?.error(error);
+    this.#ready.reject(error);
+    this.#ended.abort(error);
+  }
+}
+
+/**
+ * Starts the process of a {@linkcode TextWriter}, confined as a stage is.
  *
  * @param folder Existing folder for its temporary files
  * @param signal Ends it
- * @throws {Error} If the process ends before it is ready; what is wrong is on
- * standard error.
  */
-export async function startTextWriter(
+export function startTextWriter(
   { engine, gpus }: HeldEngine,
-  given: { readonly model: string; readonly adapter: string },
+  artifacts: { readonly model: string; readonly adapter: string },
   folder: string,
   signal: AbortSignal,
-) {
+): TextWriter {
   const temporary = join(folder, "writer");
   Deno.mkdirSync(temporary);
   const shared = engine.sharedFiles?.settings(temporary);
   const cpus = navigator.hardwareConcurrency;
-  const start = { ...given, engine: { ...engine.settings, ...shared }, cpus };
+  const start = {
+    ...artifacts,
+    engine: { ...engine.settings, ...shared },
+    cpus,
+  };
   const read = ["deno.json", "deno.lock", "lib", "node_modules"]
-    .map((name) => join(PROJECT, name)).concat(Object.values(given));
+    .map((name) => join(PROJECT, name)).concat(Object.values(artifacts));
   const sandbox = sandboxOf({}, { read, write: [temporary] }, [engine]);
   if ("state" in sandbox) throw new Error(sandbox.message);
   const { flags, rules } = sandbox;
@@ -54,65 +145,5 @@ export async function startTextWriter(
     stdout: "piped",
     stderr: "inherit",
   }).spawn();
-  const requests = child.stdin.getWriter();
-  const encoder = new TextEncoder();
-  let count = 0;
-  let current: ReadableStreamDefaultController | undefined;
-  const finish = () => {
-    current?.close();
-    current = undefined;
-  };
-  const ended = new AbortController();
-  const ready = Promise.withResolvers<readonly number[]>();
-  const follow = async () => {
-    let rest = "";
-    const texts = child.stdout.pipeThrough(new TextDecoderStream());
-    for await (const text of texts) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) {
-        const { id, ranks, ...message } = JSON.parse(line);
-        if (ranks !== undefined) ready.resolve(ranks);
-        if (id !== count) continue;
-        current?.enqueue(encoder.encode(line + "\n"));
-        if (message.written === undefined) finish();
-      }
-    }
-    const { code, signal } = await child.status;
-    const how = signal ?? `code ${code}`;
-    const error = new Error(`The process that writes texts has ended: ${how}`);
-    current?.error(error);
-    ready.reject(error);
-    ended.abort(error);
-  };
-  const reading = follow();
-  return {
-    /** Ranks that the adapter serves. */
-    ranks: await ready.promise,
-    /** Aborted, with the error, when the process ends. */
-    ended: ended.signal,
-    /**
-     * What follows a text at a rank, as lines of JSON, a line for each token;
-     * it ends the text before.
-     */
-    write(text: string, rank: number) {
-      count++;
-      const id = count;
-      return new ReadableStream<Uint8Array<ArrayBuffer>>({
-        async start(controller) {
-          finish();
-          current = controller;
-          const request = JSON.stringify({ id, text, rank });
-          await requests.write(encoder.encode(request + "\n"));
-        },
-        cancel() {
-          if (id === count) current = undefined;
-        },
-      });
-    },
-    async [Symbol.asyncDispose]() {
-      await requests.close().catch(() => {});
-      await reading;
-    },
-  };
+  return new TextWriter(child);
 }

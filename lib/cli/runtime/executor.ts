@@ -54,8 +54,8 @@ export async function openRun(
     const { Slurm } = await import("../../slurm/executor.ts");
     const { settingsIn } = await import("../../slurm/settings.ts");
     const folder = join(outOf(args), "cache", "schedulers");
-    const given = { folder, jobs: args.integer("jobs", 1) };
-    cluster = new Slurm(settingsIn(profile, given), note);
+    const defaults = { folder, jobs: args.integer("jobs", 1) };
+    cluster = new Slurm(settingsIn(profile, defaults), note);
   }
   const findHost = cluster &&
     (() => nodeHost(args, cluster, graph, store, say, signal));
