@@ -1,8 +1,25 @@
 import {
   type Arguments,
-  type Option,
+  type Command,
+  command,
+  invalidValue,
   UsageError,
 } from "../../lib/cli/arguments/arguments.ts";
+
+/**
+ * Declares a benchmark as {@linkcode command} does a command, by its name:
+ * `step` for `deno task bench step`.
+ */
+export function benchmark(
+  text: TemplateStringsArray,
+  ...values: readonly string[]
+): (run: Command["run"]) => Command {
+  const declare = command(text, ...values);
+  return (run) => {
+    const declared = declare(run);
+    return { ...declared, name: `bench ${declared.name}` };
+  };
+}
 
 /** Precisions that both sides can compute in. */
 const PRECISIONS = ["bf16", "f32"] as const;
@@ -10,25 +27,37 @@ const PRECISIONS = ["bf16", "f32"] as const;
 /** A precision that both sides can compute in. */
 export type Precision = typeof PRECISIONS[number];
 
-export const PRECISION: Option = {
-  name: "precision",
-  value: "LIST",
-  description: `Precisions to time (default ${PRECISIONS.join(",")})`,
-};
+export const PRECISION = `--precision LIST  Precisions to time (default ${
+  PRECISIONS.join(",")
+})`;
 
 /**
  * The precisions to time, in the order given.
  *
  * @throws {UsageError} If there is another among them.
  */
-export function precisionsOf(given: Arguments): readonly Precision[] {
-  const names = given.value("precision")?.split(",") ?? PRECISIONS;
+export function precisionsOf(args: Arguments): readonly Precision[] {
+  const names = args.value("precision")?.split(",") ?? PRECISIONS;
   return names.map((name) => {
-    const found = PRECISIONS.find((it) => it === name);
-    if (found !== undefined) return found;
-    throw new UsageError(
-      `Invalid value "${name}" for option "--precision": expected bf16, f32 or bf16,f32`,
-    );
+    const precision = PRECISIONS.find((it) => it === name);
+    if (precision !== undefined) return precision;
+    throw invalidValue("precision", name, "expected bf16, f32 or bf16,f32");
+  });
+}
+
+/**
+ * The values of an option that is a list of numbers: `8,200`.
+ *
+ * @throws {UsageError} If one of them is not an integer of at least 1.
+ */
+export function integersOf(
+  args: Arguments,
+  name: string,
+  usual: string,
+): number[] {
+  return (args.value(name) ?? usual).split(",").map((text) => {
+    if (/^[1-9]\d*$/.test(text)) return Number(text);
+    throw invalidValue(name, text, "expected an integer of at least 1");
   });
 }
 

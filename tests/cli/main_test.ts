@@ -5,19 +5,12 @@ import { logsCommand } from "../../lib/cli/commands/logs.ts";
 import { predictCommand } from "../../lib/cli/commands/predict.ts";
 import { pushCommand } from "../../lib/cli/commands/push.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
-import { callHere, CliProject, outWithCode } from "./project.ts";
-
-const PIPELINE = `name: test
-params: { word: one }
-stages:
-  start: { task: make, with: { text: "\${params.word}" } }
-  middle:
-    task: make
-    matrix: { glue: [mrpc, cola] }
-    with: { text: "\${matrix.glue}" }
-    inputs: { from: start }
-  end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
-`;
+import {
+  callHere,
+  CliProject,
+  outWithCode,
+  TASKS_PIPELINE,
+} from "./project.ts";
 
 /** Output folder of the project's own pipelines. */
 const own = await outWithCode();
@@ -123,7 +116,9 @@ for (const [args, message] of wrong) {
 }
 
 Deno.test("a fault of the file is not put down to a setting with the same word", async () => {
-  using project = new CliProject(PIPELINE.replace("end }", "end }, word: 3"));
+  using project = new CliProject(
+    TASKS_PIPELINE.replace("end }", "end }, word: 3"),
+  );
   const { code, stderr } = await project.call("plan", "-S", "word=word");
   assertEquals(code, 2);
   assertMatch(stderr, /: Unknown key "word" of stage "end"\n.*\n.*~\n$/);
@@ -260,7 +255,7 @@ Deno.test("the examples of commands that read a stage name a single one", async 
 });
 
 Deno.test("every command prints JSON lines with --json", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(TASKS_PIPELINE);
   assertEquals((await project.call("pipeline")).code, 0);
   const ofPipeline: [string, ...string[]][] = [
     ["plan"],

@@ -66,6 +66,37 @@ export default {
 };
 `;
 
+/** A pipeline whose middle stage has a matrix of one dimension. */
+export const TASKS_PIPELINE = `name: test
+params: { word: one }
+stages:
+  start: { task: make, with: { text: "\${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola] }
+    with: { text: "\${matrix.glue}" }
+    inputs: { from: start }
+  end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
+`;
+
+/** A pipeline with a matrix of two dimensions and a file that is shown. */
+export const RANKS_PIPELINE = `name: test
+params: { word: one, last: end, extra: {} }
+show: end/out.txt
+stages:
+  start: { task: make, with: { text: "start \${params.word}" } }
+  middle:
+    task: make
+    matrix: { glue: [mrpc, cola], rank: [1, 2] }
+    with: { text: "\${matrix.glue} \${matrix.rank}" }
+    inputs: { from: start }
+  other: { task: make, with: { text: other, <<: \${params.extra} } }
+  end:
+    task: make
+    with: { text: \${params.last} }
+    inputs: { from: [middle[*], other] }
+`;
+
 /** A temporary folder with a pipeline and its tasks, on which commands are called. */
 export class CliProject implements Disposable {
   readonly folder = Deno.makeTempDirSync({ prefix: "cli-" });

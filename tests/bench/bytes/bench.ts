@@ -10,36 +10,29 @@ import { fileURLToPath } from "node:url";
 import { digestOf } from "../../../lib/artifacts/json_file.ts";
 import {
   type Arguments,
-  type Command,
   EXIT,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
+import { benchmark } from "../options.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
 /** `deno task bench bytes`. */
-export const command: Command = {
-  name: "bench bytes",
-  usage: "",
-  description:
-    "Compare the adapters that the pipeline smoke trains with those of another commit. Both are trained on this machine, from empty caches. Exits with 1 if any differs.",
-  options: [
-    {
-      name: "against",
-      value: "COMMIT",
-      description: "Commit of this repository to compare with (default: HEAD)",
-    },
-  ],
-  examples: [
-    ["", "What is not committed, against the last commit"],
-    ["--against HEAD~3", "Against an earlier commit"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: compareBytes,
-};
+export const command = benchmark`
+  bytes
 
-async function compareBytes(given: Arguments): Promise<number> {
-  const commit = given.value("against") ?? "HEAD";
+  Compare the adapters that the pipeline smoke trains with those of another commit. Both are trained on this machine, from empty caches. Exits with 1 if any differs.
+
+  Options:
+  --against COMMIT  Commit of this repository to compare with (default: HEAD)
+
+  Examples:
+  What is not committed, against the last commit
+  --against HEAD~3  Against an earlier commit
+`(compareBytes);
+
+async function compareBytes(args: Arguments): Promise<number> {
+  const commit = args.value("against") ?? "HEAD";
   const folder = await Deno.makeTempDir({ prefix: "bench-" });
   const checkout = join(folder, "checkout");
   try {

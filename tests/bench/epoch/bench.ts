@@ -6,15 +6,11 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench epoch --json
  */
 import { join } from "node:path";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
+  benchmark,
   glueFolder,
   minilmFolder,
   peerPython,
@@ -37,34 +33,27 @@ const works = [
 ] as const;
 
 /** `deno task bench epoch`. */
-export const command: Command = {
-  name: "bench epoch",
-  usage: "",
-  description:
-    "Time an epoch of LoRA on MRPC, from text to trained adapter, against PyTorch with PEFT, as whole processes in turn. Prints seconds of this project and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
-  options: [
-    PRECISION,
-    {
-      name: "rounds",
-      value: "N",
-      description: "Epochs that each side trains per row (default 3)",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["--json", "Time everything, one row per line"],
-    ["--precision bf16 --rounds 1", "One epoch of each side in bfloat16"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  epoch
 
-async function bench(given: Arguments): Promise<number> {
+  Time an epoch of LoRA on MRPC, from text to trained adapter, against PyTorch with PEFT, as whole processes in turn. Prints seconds of this project and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.
+
+  Options:
+  ${PRECISION}
+  --rounds N  Epochs that each side trains per row (default 3)
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time everything, one row per line
+  --precision bf16 --rounds 1  One epoch of each side in bfloat16
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
   const python = peerPython();
   const model = minilmFolder();
   const data = glueFolder();
-  const precisions = precisionsOf(given);
-  const rounds = given.integer("rounds", 1) ?? 3;
+  const precisions = precisionsOf(args);
+  const rounds = args.integer("rounds", 1) ?? 3;
   const file = join(import.meta.dirname!, "mrpc.yaml");
   using ours = new TimedPipeline(file, { model, data });
   await ours.run("model", "data");
@@ -106,7 +95,7 @@ async function bench(given: Arguments): Promise<number> {
       ratio: mine / theirs,
     };
     console.log(
-      given.has("json")
+      args.has("json")
         ? JSON.stringify(row)
         : `${name.padEnd(40)} ${precision.padEnd(5)} ` +
           `${mine.toFixed(1).padStart(8)} ${theirs.toFixed(1).padStart(8)} ` +

@@ -6,16 +6,11 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
-import { PRECISION, precisionsOf } from "../options.ts";
+import { benchmark, PRECISION, precisionsOf } from "../options.ts";
 import type { PeerWork } from "../peer/peer.ts";
 import { writeRandomModel } from "../step/random_model.ts";
 import { nameOf, shapes } from "../step/work.ts";
@@ -23,43 +18,33 @@ import { nameOf, shapes } from "../step/work.ts";
 const PROCESS = fileURLToPath(new URL("first_step.ts", import.meta.url));
 
 /** `deno task bench first`. */
-export const command: Command = {
-  name: "bench first",
-  usage: "",
-  description:
-    "Time the first step of a training on one thread. Prints the median seconds of each part, and the median peak memory up to its end, in processes that compile and in processes that load what was compiled. Run it on an idle machine.",
-  options: [
-    {
-      name: "only",
-      value: "SHAPE",
-      choices: shapes.map(nameOf),
-      description: 'Model, batch and length (default: "minilm 32x64")',
-    },
-    PRECISION,
-    {
-      name: "runs",
-      value: "N",
-      description: "Processes of each kind (default: 3)",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["", "MiniLM in both precisions"],
-    ['--only "tiny 16x32" --precision f32 --runs 1', "A quick look"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: first,
-};
+export const command = benchmark`
+  first
 
-async function first(given: Arguments): Promise<number> {
-  const only = given.value("only") ?? "minilm 32x64";
+  Time the first step of a training on one thread. Prints the median seconds of each part, and the median peak memory up to its end, in processes that compile and in processes that load what was compiled. Run it on an idle machine.
+
+  Options:
+  --only SHAPE{${
+  shapes.map(nameOf).join()
+}}  Model, batch and length (default: "minilm 32x64")
+  ${PRECISION}
+  --runs N  Processes of each kind (default: 3)
+  ${JSON_LINES}
+
+  Examples:
+  MiniLM in both precisions
+  --only "tiny 16x32" --precision f32 --runs 1  A quick look
+`(first);
+
+async function first(args: Arguments): Promise<number> {
+  const only = args.value("only") ?? "minilm 32x64";
   const shape = shapes.find((it) => nameOf(it) === only)!;
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const folder = Deno.makeTempDirSync({ prefix: "bench-" });
   try {
     writeRandomModel(folder, shape.model);
-    for (const precision of precisionsOf(given)) {
+    for (const precision of precisionsOf(args)) {
       const work: PeerWork = {
         config: shape.model.config,
         target_modules: [],
@@ -74,7 +59,7 @@ async function first(given: Arguments): Promise<number> {
         threads: 1,
       };
       const found = { compiled: new Parts(), loaded: new Parts() };
-      for (let run = 0; run < (given.integer("runs", 1) ?? 3); run++) {
+      for (let run = 0; run < (args.integer("runs", 1) ?? 3); run++) {
         const kept = join(folder, `${precision}-${run}`, "engine");
         for (const parts of Object.values(found)) {
           const own = Deno.makeTempDirSync({ dir: folder });
@@ -88,7 +73,7 @@ async function first(given: Arguments): Promise<number> {
       for (const [functions, parts] of Object.entries(found)) {
         for (const [part, { seconds, bytes }] of parts.medians()) {
           console.log(
-            given.has("json")
+            args.has("json")
               ? JSON.stringify({
                 ...{ work: only, precision, functions, part },
                 ...{ seconds, bytes },

@@ -5,17 +5,12 @@
  *     deno task bench generate --json
  */
 import { join } from "node:path";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
-import { peerPython, PRECISION, precisionsOf } from "../options.ts";
+import { benchmark, peerPython, PRECISION, precisionsOf } from "../options.ts";
 import { Peer } from "../peer/peer.ts";
 import { writeRandomModel } from "../step/random_model.ts";
 import { shapes } from "../step/work.ts";
@@ -24,28 +19,26 @@ import { shapes } from "../step/work.ts";
 const PROMPTS = { prompts: 8, length: 32 };
 
 /** `deno task bench generate`. */
-export const command: Command = {
-  name: "bench generate",
-  usage: "",
-  description:
-    "Time texts after 8 prompts of 32 tokens against transformers with PEFT, in turn: SmolLM2-135M with random weights and LoRA of rank 8, greedy and with four beams. Prints tokens a second (or bytes of peak memory) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Run it on an idle machine.",
-  options: [
-    PRECISION,
-    ...readOptions(`
-    --tokens N  Tokens that are written after each prompt (default 32)
-    --rounds N  Turns that each side takes, after one that does not count (default 5)
-    --threads N  Threads of each side (default 2)
-    ${JSON_LINES}`),
-  ],
-  examples: [["--precision bf16 --json", "Time bfloat16 alone"]],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  generate
 
-async function bench(given: Arguments): Promise<number> {
+  Time texts after 8 prompts of 32 tokens against transformers with PEFT, in turn: SmolLM2-135M with random weights and LoRA of rank 8, greedy and with four beams. Prints tokens a second (or bytes of peak memory) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Run it on an idle machine.
+
+  Options:
+  ${PRECISION}
+  --tokens N  Tokens that are written after each prompt (default 32)
+  --rounds N  Turns that each side takes, after one that does not count (default 5)
+  --threads N  Threads of each side (default 2)
+  ${JSON_LINES}
+
+  Examples:
+  --precision bf16 --json  Time bfloat16 alone
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
   const python = peerPython();
-  const tokens = given.integer("tokens", 1) ?? 32;
-  const rounds = given.integer("rounds", 1) ?? 5;
+  const tokens = args.integer("tokens", 1) ?? 32;
+  const rounds = args.integer("rounds", 1) ?? 5;
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const { model } = shapes.find(({ head }) => head === "language")!;
@@ -53,7 +46,7 @@ async function bench(given: Arguments): Promise<number> {
   const folder = Deno.makeTempDirSync({ prefix: "bench-" });
   try {
     writeRandomModel(folder, model);
-    for (const precision of precisionsOf(given)) {
+    for (const precision of precisionsOf(args)) {
       const script = join(import.meta.dirname!, "../peer/generate.py");
       await using peer = Peer.run(python, ["-W", "ignore", script]);
       await using ours = Peer.run(Deno.execPath(), [
@@ -66,7 +59,7 @@ async function bench(given: Arguments): Promise<number> {
           target_modules: architecture.targetModules,
           ...{ modules_to_save: [], precision, batch: 8, length: 32 },
           ...{ rank: 8, alpha: 16, labels: 1, head: "language" },
-          threads: given.integer("threads", 1) ?? 2,
+          threads: args.integer("threads", 1) ?? 2,
         });
       }
       for (const beams of [1, 4]) {
@@ -88,7 +81,7 @@ async function bench(given: Arguments): Promise<number> {
           const row = { work: what, precision, ours, peer, ratio };
           const figures = [ours, peer, ratio].map((it) => it.toPrecision(4));
           const text = `${what.padEnd(30)} ${precision}  ${figures.join("  ")}`;
-          console.log(given.has("json") ? JSON.stringify(row) : text);
+          console.log(args.has("json") ? JSON.stringify(row) : text);
         };
         const speed = [median(speeds.ours), median(speeds.peer)] as const;
         row(`${work}, tokens a second`, ...speed);

@@ -10,9 +10,7 @@ import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Arguments,
-  type Command,
   EXIT,
-  readOptions,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
@@ -22,6 +20,7 @@ import { onSlurm } from "./on_slurm.ts";
 import { ours } from "./ours.ts";
 import { denoTask, peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";
+import { benchmark, integersOf } from "../options.ts";
 
 /** Milliseconds after which no tool has a reason to distrust a file's time. */
 const REST = 2_500;
@@ -43,60 +42,31 @@ const INSTALLED = fileURLToPath(
 );
 
 /** `deno task bench pipeline`. */
-export const command: Command = {
-  name: "bench pipeline",
-  usage: "",
-  description:
-    "Time the scheduler against deno task, ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints median milliseconds and the number of stages that ran. Run it on an idle machine.",
-  options: [
-    {
-      name: "only",
-      value: "TOOL",
-      description: "Tool to time, such as ours or DVC (default: all installed)",
-    },
-    {
-      name: "stages",
-      value: "LIST",
-      description: "Numbers of stages of the pipelines (default 8,200)",
-    },
-    {
-      name: "runs",
-      value: "N",
-      description: "Runs of each, of which the median is reported (default 5)",
-    },
-    {
-      name: "slurm",
-      description:
-        "Time the scheduler and Snakemake on a Slurm cluster on this machine instead, beside the scheduler without it",
-    },
-    {
-      name: "tools",
-      value: "DIR",
-      description:
-        "Folder in which tests/bench/pipeline/setup.sh installed the other tools (default out/bench-tools)",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["--json", "Time everything, one row per line"],
-    ["--only ours --stages 8", "Time only this scheduler, on 8 stages"],
-    ["--slurm --stages 200", "Time what a stage costs on Slurm"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  pipeline
 
-async function bench(given: Arguments): Promise<number> {
-  const runs = given.integer("runs", 1) ?? 5;
-  const counts = (given.value("stages") ?? "8,200").split(",").map((text) => {
-    if (/^[1-9]\d*$/.test(text)) return Number(text);
-    throw new UsageError(
-      `Invalid value "${text}" for option "--stages": expected an integer of at least 1`,
-    );
-  });
-  const installed = resolve(given.value("tools") ?? INSTALLED);
+  Time the scheduler against deno task, ninja, Turborepo, DVC and Snakemake, as whole processes on the same pipelines of small stages. Prints median milliseconds and the number of stages that ran. Run it on an idle machine.
+
+  Options:
+  --only TOOL  Tool to time, such as ours or DVC (default: all installed)
+  --stages LIST  Numbers of stages of the pipelines (default 8,200)
+  --runs N  Runs of each, of which the median is reported (default 5)
+  --slurm  Time the scheduler and Snakemake on a Slurm cluster on this machine instead, beside the scheduler without it
+  --tools DIR  Folder in which tests/bench/pipeline/setup.sh installed the other tools (default out/bench-tools)
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time everything, one row per line
+  --only ours --stages 8  Time only this scheduler, on 8 stages
+  --slurm --stages 200  Time what a stage costs on Slurm
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
+  const runs = args.integer("runs", 1) ?? 5;
+  const counts = integersOf(args, "stages", "8,200");
+  const installed = resolve(args.value("tools") ?? INSTALLED);
   const hasTools = fingerprint(installed) !== undefined;
-  const isOnSlurm = given.has("slurm");
+  const isOnSlurm = args.has("slurm");
   if (isOnSlurm && !HAS_SLURM) {
     throw new UsageError(
       "Slurm is not installed: install slurmctld, slurmd, slurm-client and munge, and run this as root",
@@ -112,7 +82,7 @@ async function bench(given: Arguments): Promise<number> {
       `No other tools in "${installed}": install them with "sh tests/bench/pipeline/setup.sh" to compare`,
     );
   }
-  const only = given.value("only");
+  const only = args.value("only");
   const tools = all.filter(({ name }) => only === undefined || name === only);
   if (tools.length === 0) {
     throw new UsageError(
@@ -124,13 +94,13 @@ async function bench(given: Arguments): Promise<number> {
   const rows: Row[] = [];
   const report = (row: Row) => {
     rows.push(row);
-    if (given.has("json")) console.log(JSON.stringify(row));
+    if (args.has("json")) console.log(JSON.stringify(row));
   };
   for (const count of counts) {
     await time(tools, count, runs, report);
   }
   for (const row of overheads(rows)) report(row);
-  if (!given.has("json")) print(rows, tools);
+  if (!args.has("json")) print(rows, tools);
   return EXIT.success;
 }
 

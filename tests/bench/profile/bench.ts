@@ -8,17 +8,17 @@
  *     deno task bench profile --only "minilm 32x64" --loops
  */
 import * as tf from "@tensorflow/tfjs-core";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
-import { PRECISION, type Precision, precisionsOf } from "../options.ts";
+import {
+  benchmark,
+  PRECISION,
+  type Precision,
+  precisionsOf,
+} from "../options.ts";
 import type { PeerWork } from "../peer/peer.ts";
 import { writeRandomModel } from "../step/random_model.ts";
 import { type Phase, Work } from "../step/training.ts";
@@ -48,55 +48,38 @@ interface Row {
 }
 
 /** `deno task bench profile`. */
-export const command: Command = {
-  name: "bench profile",
-  usage: "",
-  description:
-    "Profile a training step, or the evaluation of a batch at 8 ranks, on one thread. Prints the milliseconds of each part of the engine, of each product with its speed beside that of the product alone, and of the first step. Run it on an idle machine.",
-  options: [
-    {
-      name: "only",
-      value: "SHAPE",
-      choices: shapes.map(nameOf),
-      description: 'Model, batch and length (default: "minilm 32x64")',
-    },
-    PRECISION,
-    {
-      name: "evaluate",
-      description: "Profile the evaluation of 8 ranks instead of a step",
-    },
-    {
-      name: "loops",
-      description:
-        "List every fused loop of the step instead, with its values, the nanoseconds for each and the bytes that it reads and writes",
-    },
-    {
-      name: "samples",
-      description:
-        "Sample the step with perf instead, as one graph, and print the share of each kind of work",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["", "MiniLM in both precisions"],
-    ['--only "roberta-base 16x64" --precision f32', "RoBERTa in float32"],
-    ['--only "tiny 16x32" --samples', "Where dispatch counts"],
-    ["--evaluate --precision bf16", "An evaluation in bfloat16"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: profile,
-};
+export const command = benchmark`
+  profile
 
-async function profile(given: Arguments): Promise<number> {
-  const only = given.value("only") ?? "minilm 32x64";
+  Profile a training step, or the evaluation of a batch at 8 ranks, on one thread. Prints the milliseconds of each part of the engine, of each product with its speed beside that of the product alone, and of the first step. Run it on an idle machine.
+
+  Options:
+  --only SHAPE{${
+  shapes.map(nameOf).join()
+}}  Model, batch and length (default: "minilm 32x64")
+  ${PRECISION}
+  --evaluate  Profile the evaluation of 8 ranks instead of a step
+  --loops  List every fused loop of the step instead, with its values, the nanoseconds for each and the bytes that it reads and writes
+  --samples  Sample the step with perf instead, as one graph, and print the share of each kind of work
+  ${JSON_LINES}
+
+  Examples:
+  MiniLM in both precisions
+  --only "roberta-base 16x64" --precision f32  RoBERTa in float32
+  --only "tiny 16x32" --samples  Where dispatch counts
+  --evaluate --precision bf16  An evaluation in bfloat16
+`(profile);
+
+async function profile(args: Arguments): Promise<number> {
+  const only = args.value("only") ?? "minilm 32x64";
   const shape = shapes.find((it) => nameOf(it) === only)!;
-  const phase = given.has("evaluate") ? "evaluation" : "step";
+  const phase = args.has("evaluate") ? "evaluation" : "step";
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const folder = Deno.makeTempDirSync({ prefix: "bench-" });
   try {
     writeRandomModel(folder, shape.model);
-    const precisions = precisionsOf(given);
+    const precisions = precisionsOf(args);
     const workIn = (precision: Precision): PeerWork => ({
       ...{ batch: shape.batch, length: shape.length, precision },
       head: shape.head ?? "sequence",
@@ -109,11 +92,11 @@ async function profile(given: Arguments): Promise<number> {
     });
     const print = (precision: Precision, row: Row) =>
       console.log(
-        given.has("json")
+        args.has("json")
           ? JSON.stringify({ work: only, precision, ...row })
           : `${precision} ${lineOf(row)}`,
       );
-    if (given.has("samples")) {
+    if (args.has("samples")) {
       for (const precision of precisions) {
         const { seconds, shares } = await sampleSteps(
           folder,
@@ -143,7 +126,7 @@ async function profile(given: Arguments): Promise<number> {
     for (const precision of precisions) {
       (await import("../../../lib/engine/backend.ts")).libraryBinding()!
         .precision = precision;
-      const rows = given.has("loops")
+      const rows = args.has("loops")
         ? loopsOf(folder, workIn(precision), phase, timings)
         : rowsOf(folder, workIn(precision), phase, timings);
       for await (const row of rows) print(precision, row);

@@ -6,18 +6,14 @@
  */
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  type Arguments,
-  type Command,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import type { Arguments } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { makeKey } from "../../../lib/remote/signature.ts";
 import { statIfThere } from "../../../lib/files/files.ts";
 import { CliProject } from "../../cli/project.ts";
 import { FaultyServer } from "../../remote/made.ts";
 import { NGINX, startNginx } from "../../remote/servers.ts";
-import { secondsOf } from "../options.ts";
+import { benchmark, secondsOf } from "../options.ts";
 
 /** Where `setup.sh` installs DVC. */
 const INSTALLED = fileURLToPath(
@@ -25,42 +21,37 @@ const INSTALLED = fileURLToPath(
 );
 
 /** `deno task bench remote`. */
-export const command: Command = {
-  name: "bench remote",
-  usage: "",
-  description:
-    `Time what a remote costs and saves. A server on this machine that has nothing is asked for the results of many stages: seconds of a run with nothing to do, and per stage that is planned without a result, without a remote and with it, beside the round trip of a request. Then a pipeline is run; its results are pushed to an empty remote and restored into an output folder that has nothing but the code of its tasks, which planning bundles, in a folder and through nginx, and DVC pushes and pulls the same files. Run it on an idle machine.`,
-  options: readOptions(`
-    --stages N  Number of stages that are planned (default 50)
-    --rounds N  Number of times that each is timed, of which the median is reported (default 5)
-    --pipeline NAME  Pipeline that is run and restored (default smoke)
-    --profile NAME  Profile of the pipeline
-    -S, --set KEY=VALUE...  Parameter of the pipeline
-    --tools DIR  Folder in which tests/bench/pipeline/setup.sh installed DVC (default out/bench-tools)
-    ${JSON_LINES}`),
-  examples: [
-    ["--json", "Time everything on smoke, one row per line"],
-    [
-      "--pipeline sst2-mini --profile quick -S data=GLUE --rounds 3",
-      "Train and restore some of SST-2's results",
-    ],
-  ],
-  positionals: { min: 0, max: 0 },
-  async run(args) {
-    const rounds = args.integer("rounds", 1) ?? 5;
-    using project = new CliProject(pipelineOf(args.integer("stages", 1) ?? 50));
-    const key = project.path("key.json");
-    await makeKey(key);
-    const bench = new Bench(args, project, rounds, {
-      DYLORA_REMOTE_KEY: key,
-      DYLORA_PROFILE: "",
-      DYLORA_REMOTE: "",
-      DVC_NO_ANALYTICS: "1",
-    });
-    await bench.overhead();
-    await bench.transfers();
-  },
-};
+export const command = benchmark`
+  remote
+
+  Time what a remote costs and saves. A server on this machine that has nothing is asked for the results of many stages: seconds of a run with nothing to do, and per stage that is planned without a result, without a remote and with it, beside the round trip of a request. Then a pipeline is run; its results are pushed to an empty remote and restored into an output folder that has nothing but the code of its tasks, which planning bundles, in a folder and through nginx, and DVC pushes and pulls the same files. Run it on an idle machine.
+
+  Options:
+  --stages N  Number of stages that are planned (default 50)
+  --rounds N  Number of times that each is timed, of which the median is reported (default 5)
+  --pipeline NAME  Pipeline that is run and restored (default smoke)
+  --profile NAME  Profile of the pipeline
+  -S, --set KEY=VALUE...  Parameter of the pipeline
+  --tools DIR  Folder in which tests/bench/pipeline/setup.sh installed DVC (default out/bench-tools)
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time everything on smoke, one row per line
+  --pipeline sst2-mini --profile quick -S data=GLUE --rounds 3  Train and restore some of SST-2's results
+`(async (args) => {
+  const rounds = args.integer("rounds", 1) ?? 5;
+  using project = new CliProject(pipelineOf(args.integer("stages", 1) ?? 50));
+  const key = project.path("key.json");
+  await makeKey(key);
+  const bench = new Bench(args, project, rounds, {
+    DYLORA_REMOTE_KEY: key,
+    DYLORA_PROFILE: "",
+    DYLORA_REMOTE: "",
+    DVC_NO_ANALYTICS: "1",
+  });
+  await bench.overhead();
+  await bench.transfers();
+});
 
 function pipelineOf(stages: number): string {
   const ids = Array.from({ length: stages }, (_, i) => i).join(", ");

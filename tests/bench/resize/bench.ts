@@ -8,14 +8,12 @@ import { join } from "node:path";
 import * as z from "zod";
 import {
   type Arguments,
-  type Command,
   EXIT,
-  readOptions,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { bytes, duration } from "../../../lib/cli/terminal/messages.ts";
-import { peerPython } from "../options.ts";
+import { benchmark, integersOf, peerPython } from "../options.ts";
 
 const Timed = z.strictObject({
   seconds: z.number().positive(),
@@ -46,50 +44,43 @@ type Method = keyof typeof METHODS;
 const REFERENCE = join(import.meta.dirname!, "../../resize/reference.py");
 
 /** `deno task bench resize`. */
-export const command: Command = {
-  name: "bench resize",
-  usage: "",
-  description:
-    "Time the resizing to rank 8 of a LoRA with the shapes of Llama-3-8B and rank 64, or of SDXL with convolutions and rank 128: this program, PEFT's convert_to_lora(), and PyTorch by the SVD of each product, by kohya's randomized one, and by QR of the factors. Prints seconds, processor seconds and peak memory of whole processes for each number of layers, and what a further layer takes, since modules are resized one by one; Llama has 32 layers. The SVD of a layer's products takes minutes. PEFT_PYTHON names the peer's Python. Run it on an idle machine.",
-  options: readOptions(`
-    --layers LIST  Numbers of layers, of seven modules each for Llama and eleven of all kinds for SDXL (default 1,2,4)
-    --model NAME{${
-    Object.keys(MODELS)
-  }}  Whose shapes: llama or sdxl (default llama)
-    --only LIST  Methods of ${
-    Object.keys(METHODS)
-  } (default: all; PEFT converts no convolutions)
-    --dtype NAME{float32,float16,bfloat16}  Type of the file's tensors (default float32)
-    ${JSON_LINES}`),
-  examples: [
-    ["--json", "Time everything, one row per line"],
-    ["--layers 32 --only ours,factors", "Time all of Llama's layers"],
-    ["--model sdxl --only ours,full", "Time convolutions of rank 128"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  resize
 
-async function bench(given: Arguments): Promise<number> {
+  Time the resizing to rank 8 of a LoRA with the shapes of Llama-3-8B and rank 64, or of SDXL with convolutions and rank 128: this program, PEFT's convert_to_lora(), and PyTorch by the SVD of each product, by kohya's randomized one, and by QR of the factors. Prints seconds, processor seconds and peak memory of whole processes for each number of layers, and what a further layer takes, since modules are resized one by one; Llama has 32 layers. The SVD of a layer's products takes minutes. PEFT_PYTHON names the peer's Python. Run it on an idle machine.
+
+  Options:
+  --layers LIST  Numbers of layers, of seven modules each for Llama and eleven of all kinds for SDXL (default 1,2,4)
+  --model NAME{${
+  Object.keys(MODELS).join()
+}}  Whose shapes: llama or sdxl (default llama)
+  --only LIST  Methods of ${
+  Object.keys(METHODS).join()
+} (default: all; PEFT converts no convolutions)
+  --dtype NAME{float32,float16,bfloat16}  Type of the file's tensors (default float32)
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time everything, one row per line
+  --layers 32 --only ours,factors  Time all of Llama's layers
+  --model sdxl --only ours,full  Time convolutions of rank 128
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
   const python = peerPython();
-  const kind = (given.value("model") ?? "llama") as keyof typeof MODELS;
+  const kind = (args.value("model") ?? "llama") as keyof typeof MODELS;
   const { modules, file } = MODELS[kind];
-  const counts = (given.value("layers") ?? "1,2,4").split(",").map((text) => {
-    if (/^[1-9]\d*$/.test(text)) return Number(text);
-    throw new UsageError(
-      `Invalid value "${text}" for option "--layers": expected an integer of at least 1`,
-    );
-  });
-  const methods = methodsOf(given, kind);
+  const counts = integersOf(args, "layers", "1,2,4");
+  const methods = methodsOf(args, kind);
   const script = [python, "-W", "ignore", join(import.meta.dirname!, "svd.py")];
   const print = (row: unknown, text: string) =>
-    console.log(given.has("json") ? JSON.stringify(row) : text);
+    console.log(args.has("json") ? JSON.stringify(row) : text);
   const times = new Map<Method, (readonly [number, Timed])[]>();
   for (const layers of counts) {
     const folder = Deno.makeTempDirSync({ prefix: "bench-" });
     try {
       const adapter = join(folder, file || "adapter");
-      const dtype = given.value("dtype") ?? "float32";
+      const dtype = args.value("dtype") ?? "float32";
       await run([...script, "make", kind, adapter, `${layers}`, dtype]);
       let ours: Timed | undefined;
       for (const method of methods) {
@@ -169,10 +160,10 @@ async function bench(given: Arguments): Promise<number> {
 }
 
 /** @throws {UsageError} If there is no such method, or not for this model. */
-function methodsOf(given: Arguments, kind: keyof typeof MODELS): Method[] {
+function methodsOf(args: Arguments, kind: keyof typeof MODELS): Method[] {
   const all = (Object.keys(METHODS) as Method[])
     .filter((name) => kind === "llama" || name !== "peft");
-  const only = given.value("only");
+  const only = args.value("only");
   if (only === undefined) return all;
   return only.split(",").map((name) => {
     const found = all.find((it) => it === name);

@@ -10,9 +10,7 @@ import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import { readModel } from "../../../lib/artifacts/model.ts";
 import {
   type Arguments,
-  type Command,
   EXIT,
-  readOptions,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
@@ -25,7 +23,7 @@ import { bundled, FileServer } from "../../serve/file_server.ts";
 import { randomAdapter } from "../../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../../tasks/run_task.ts";
-import { glueFolder, minilmFolder, peerPython } from "../options.ts";
+import { benchmark, glueFolder, minilmFolder, peerPython } from "../options.ts";
 import type { Measured, Request } from "./measure.ts";
 
 const RANK = 8;
@@ -52,31 +50,29 @@ interface Work {
 }
 
 /** `deno task bench serve`. */
-export const command: Command = {
-  name: "bench serve",
-  usage: "",
-  description:
-    "Time the classification of the validation texts of SST-2 by MiniLM with a LoRA of rank 8, in float32: by lib/serve in Deno, Node.js and Chromium, by predict --in, and by transformers with PEFT. Prints milliseconds from the start of a process or page to the first answer, texts per second afterwards, in batches of 32 (of predict, as a whole process), and what a browser downloads; medians of rounds in turn. WebAssembly computes on one thread. PEFT_PYTHON names the peer's Python, ONNX_JS the folder with onnxruntime-node, DYLORA_MINILM that of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
-  options: readOptions(`
-    --only LIST  Programs of ${Object.keys(PROGRAMS)} (default: all)
-    --texts N  Number of texts (default 872, all)
-    --rounds N  Rounds (default 3)
-    ${JSON_LINES}`),
-  examples: [
-    ["--json", "Time everything, one row per line"],
-    ["--only deno,peft --texts 100", "Compare two programs on fewer texts"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  serve
 
-async function bench(given: Arguments): Promise<number> {
-  const names = programsOf(given);
-  const rounds = given.integer("rounds", 1) ?? 3;
+  Time the classification of the validation texts of SST-2 by MiniLM with a LoRA of rank 8, in float32: by lib/serve in Deno, Node.js and Chromium, by predict --in, and by transformers with PEFT. Prints milliseconds from the start of a process or page to the first answer, texts per second afterwards, in batches of 32 (of predict, as a whole process), and what a browser downloads; medians of rounds in turn. WebAssembly computes on one thread. PEFT_PYTHON names the peer's Python, ONNX_JS the folder with onnxruntime-node, DYLORA_MINILM that of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.
+
+  Options:
+  --only LIST  Programs of ${Object.keys(PROGRAMS).join()} (default: all)
+  --texts N  Number of texts (default 872, all)
+  --rounds N  Rounds (default 3)
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time everything, one row per line
+  --only deno,peft --texts 100  Compare two programs on fewer texts
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
+  const names = programsOf(args);
+  const rounds = args.integer("rounds", 1) ?? 3;
   const [, ...lines] = Deno.readTextFileSync(
     join(glueFolder(), "SST-2/dev.tsv"),
   ).trim().split("\n");
-  const texts = lines.slice(0, given.integer("texts", 2))
+  const texts = lines.slice(0, args.integer("texts", 2))
     .map((line) => line.split("\t")[0]!);
   const model = minilmFolder();
   await withFolder(async (folder) => {
@@ -99,7 +95,7 @@ async function bench(given: Arguments): Promise<number> {
         ...(its[0]!.bytes !== undefined && { bytes: its[0]!.bytes }),
       };
       console.log(
-        given.has("json") ? JSON.stringify(row) : [
+        args.has("json") ? JSON.stringify(row) : [
           row.program.padEnd(40),
           `${Math.round(row.firstMs)} ms`.padStart(10),
           `${row.textsPerSecond.toFixed(1)} texts/s`.padStart(16),
@@ -115,9 +111,9 @@ async function bench(given: Arguments): Promise<number> {
 type Served = Measured & { readonly bytes?: number };
 
 /** @throws {UsageError} If there is no such program. */
-function programsOf(given: Arguments): Program[] {
+function programsOf(args: Arguments): Program[] {
   const all = Object.keys(PROGRAMS) as Program[];
-  return given.value("only")?.split(",").map((name) => {
+  return args.value("only")?.split(",").map((name) => {
     const found = all.find((it) => it === name);
     if (found !== undefined) return found;
     throw new UsageError(
@@ -144,12 +140,12 @@ async function exported(
     },
     tensors: randomAdapter(model, RANK, targetModules),
   });
-  const given = { model, adapter };
+  const args = { model, adapter };
   const [fp32, q8] = [
-    await runTask(exportOnnx, folder, {}, given),
-    await runTask(exportOnnx, folder, { dtype: "q8" }, given),
+    await runTask(exportOnnx, folder, {}, args),
+    await runTask(exportOnnx, folder, { dtype: "q8" }, args),
   ];
-  const peft = await runTask(exportAdapter, folder, {}, given);
+  const peft = await runTask(exportAdapter, folder, {}, args);
   return { peft: peft.output, fp32: fp32.output, q8: q8.output };
 }
 

@@ -7,17 +7,13 @@
  */
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import { checkout } from "../pipeline/ours.ts";
 import { type Part, processParts, schedulerParts } from "./parts.ts";
 import { spend, type Spent } from "./spent.ts";
+import { benchmark } from "../options.ts";
 
 /** One line of the result: medians of milliseconds. */
 interface Row extends Spent {
@@ -25,45 +21,28 @@ interface Row extends Spent {
 }
 
 /** `deno task bench stage`. */
-export const command: Command = {
-  name: "bench stage",
-  usage: "",
-  description:
-    "Show what a stage costs that does almost nothing, part by part. Prints median milliseconds of processor and wall-clock time. Parts take turns, and processor time hardly depends on what else the machine does.",
-  options: [
-    {
-      name: "rounds",
-      value: "N",
-      description: "Turns that each part takes (default 15)",
-    },
-    {
-      name: "stages",
-      value: "N",
-      description:
-        "Stages of the pipelines that are run as a whole (default 24)",
-    },
-    {
-      name: "beside",
-      value: "DIR",
-      description:
-        "Another checkout of this project, whose pipelines take turns with those of this one; the parts are left out",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["", "The parts, and whole pipelines"],
-    ["--beside ../another-checkout --rounds 10", "Compare whole pipelines"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  stage
 
-async function bench(given: Arguments): Promise<number> {
-  const rounds = given.integer("rounds", 1) ?? 15;
-  const stages = given.integer("stages", 1) ?? 24;
-  const beside = given.value("beside");
+  Show what a stage costs that does almost nothing, part by part. Prints median milliseconds of processor and wall-clock time. Parts take turns, and processor time hardly depends on what else the machine does.
+
+  Options:
+  --rounds N  Turns that each part takes (default 15)
+  --stages N  Stages of the pipelines that are run as a whole (default 24)
+  --beside DIR  Another checkout of this project, whose pipelines take turns with those of this one; the parts are left out
+  ${JSON_LINES}
+
+  Examples:
+  The parts, and whole pipelines
+  --beside ../another-checkout --rounds 10  Compare whole pipelines
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
+  const rounds = args.integer("rounds", 1) ?? 15;
+  const stages = args.integer("stages", 1) ?? 24;
+  const beside = args.value("beside");
   const report = (row: Row) =>
-    console.log(given.has("json") ? JSON.stringify(row) : lineOf(row));
+    console.log(args.has("json") ? JSON.stringify(row) : lineOf(row));
   if (beside === undefined) {
     for (const parts of [processParts, schedulerParts]) {
       await using made = await parts();

@@ -6,12 +6,7 @@
  *     deno task bench step --json
  */
 import { join } from "node:path";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { modulesToSave, PEFT_PREFIX } from "../../../lib/peft/names.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
@@ -19,6 +14,7 @@ import { headTensors, withHead } from "../../../lib/engine/models/outline.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
+  benchmark,
   peerPython,
   PRECISION,
   type Precision,
@@ -50,51 +46,37 @@ const TURN_SECONDS = 0.1;
 const PAUSE = 100;
 
 /** `deno task bench step`. */
-export const command: Command = {
-  name: "bench step",
-  usage: "",
-  description:
-    "Time a training step, the evaluation of 8 ranks and peak memory against PyTorch with PEFT, in turn. Prints seconds (or bytes) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Run it on an idle machine.",
-  options: [
-    {
-      name: "only",
-      value: "SHAPE",
-      choices: shapes.map(nameOf),
-      description: "Model, batch and length to time (default: all)",
-    },
-    PRECISION,
-    {
-      name: "steps",
-      value: "N",
-      description: "Turns that each side takes (default 8)",
-    },
-    {
-      name: "threads",
-      value: "N",
-      description: "Threads of each side (default 2)",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["--json", "Time everything, one row per line"],
-    ['--only "minilm 32x64" --precision bf16', "One model in bfloat16"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  step
 
-async function bench(given: Arguments): Promise<number> {
+  Time a training step, the evaluation of 8 ranks and peak memory against PyTorch with PEFT, in turn. Prints seconds (or bytes) of this engine and of the peer, medians, and their ratio. PEFT_PYTHON names the peer's Python. Run it on an idle machine.
+
+  Options:
+  --only SHAPE{${
+  shapes.map(nameOf).join()
+}}  Model, batch and length to time (default: all)
+  ${PRECISION}
+  --steps N  Turns that each side takes (default 8)
+  --threads N  Threads of each side (default 2)
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time everything, one row per line
+  --only "minilm 32x64" --precision bf16  One model in bfloat16
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
   const python = peerPython();
-  const precisions = precisionsOf(given);
+  const precisions = precisionsOf(args);
   const turns = {
-    steps: given.integer("steps", 1) ?? 8,
-    threads: given.integer("threads", 1) ?? 2,
+    steps: args.integer("steps", 1) ?? 8,
+    threads: args.integer("threads", 1) ?? 2,
   };
-  const only = given.value("only");
+  const only = args.value("only");
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const report = (row: Row) =>
-    console.log(given.has("json") ? JSON.stringify(row) : lineOf(row));
+    console.log(args.has("json") ? JSON.stringify(row) : lineOf(row));
   for (const shape of shapes) {
     if (only !== undefined && nameOf(shape) !== only) continue;
     const folder = Deno.makeTempDirSync({ prefix: "bench-" });

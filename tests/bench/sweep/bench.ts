@@ -8,17 +8,13 @@
 import { join } from "node:path";
 import * as z from "zod";
 import { readScores } from "../../../lib/artifacts/scores.ts";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  readOptions,
-} from "../../../lib/cli/arguments/arguments.ts";
+import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import type { Event } from "../../../lib/scheduler/events.ts";
 import {
+  benchmark,
   glueFolder,
   minilmFolder,
   peerPython,
@@ -42,52 +38,33 @@ const Scores = z.strictObject({
 });
 
 /** `deno task bench sweep`. */
-export const command: Command = {
-  name: "bench sweep",
-  usage: "",
-  description:
-    "Time a sweep on SST-2 with MiniLM against PyTorch with PEFT: one DyLoRA and a LoRA of each rank from 1 to 8, all scored at every rank, two trainings at a time. Prints seconds of this project and of the peer, medians, their ratio, and the mean accuracies of both. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
-  options: [
-    PRECISION,
-    {
-      name: "rounds",
-      value: "N",
-      description: "Sweeps of each side per row (default 1)",
-    },
-    {
-      name: "examples",
-      value: "N",
-      description: "Training examples (default 8192)",
-    },
-    {
-      name: "plain",
-      description:
-        "Time the peer as a folder of scripts has it: a process for each training, and batches drawn at random, the default of transformers, instead of a pool and batches of like length",
-    },
-    {
-      name: "parts",
-      description:
-        "Show where the seconds go instead: of the stages' places by task, and within a training and an evaluation of LoRA, each run alone under perf",
-    },
-    ...readOptions(JSON_LINES),
-  ],
-  examples: [
-    ["--json", "Time both precisions, one row per line"],
-    ["--parts --precision f32", "Where the seconds go in float32"],
-    ["--precision f32 --examples 512", "A short sweep in float32"],
-  ],
-  positionals: { min: 0, max: 0 },
-  run: bench,
-};
+export const command = benchmark`
+  sweep
 
-async function bench(given: Arguments): Promise<number> {
-  if (given.has("parts")) return await showParts(given);
+  Time a sweep on SST-2 with MiniLM against PyTorch with PEFT: one DyLoRA and a LoRA of each rank from 1 to 8, all scored at every rank, two trainings at a time. Prints seconds of this project and of the peer, medians, their ratio, and the mean accuracies of both. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.
+
+  Options:
+  ${PRECISION}
+  --rounds N  Sweeps of each side per row (default 1)
+  --examples N  Training examples (default 8192)
+  --plain  Time the peer as a folder of scripts has it: a process for each training, and batches drawn at random, the default of transformers, instead of a pool and batches of like length
+  --parts  Show where the seconds go instead: of the stages' places by task, and within a training and an evaluation of LoRA, each run alone under perf
+  ${JSON_LINES}
+
+  Examples:
+  --json  Time both precisions, one row per line
+  --parts --precision f32  Where the seconds go in float32
+  --precision f32 --examples 512  A short sweep in float32
+`(bench);
+
+async function bench(args: Arguments): Promise<number> {
+  if (args.has("parts")) return await showParts(args);
   const python = peerPython();
   const model = minilmFolder();
   const data = glueFolder();
-  const precisions = precisionsOf(given);
-  const rounds = given.integer("rounds", 1) ?? 1;
-  const examples = given.integer("examples", 1) ?? 8192;
+  const precisions = precisionsOf(args);
+  const rounds = args.integer("rounds", 1) ?? 1;
+  const examples = args.integer("examples", 1) ?? 8192;
   for (const precision of precisions) {
     const times = { ours: [] as number[], peer: [] as number[] };
     const scores = { ours: NaN, peer: NaN };
@@ -106,7 +83,7 @@ async function bench(given: Arguments): Promise<number> {
           scores.peer = mean(
             await peerScores(python, {
               ...{ model, data, precision, examples },
-              plain: given.has("plain"),
+              plain: args.has("plain"),
             }),
           );
         }),
@@ -123,7 +100,7 @@ async function bench(given: Arguments): Promise<number> {
       peerAccuracy: scores.peer,
     };
     console.log(
-      given.has("json")
+      args.has("json")
         ? JSON.stringify(row)
         : `sweep ${precision.padEnd(5)} ${mine.toFixed(1).padStart(8)} ` +
           `${theirs.toFixed(1).padStart(8)} ${row.ratio.toFixed(2)}, ` +
@@ -136,14 +113,14 @@ async function bench(given: Arguments): Promise<number> {
 }
 
 /** Prints where the seconds of a sweep go. */
-async function showParts(given: Arguments): Promise<number> {
-  const examples = given.integer("examples", 1) ?? 8192;
+async function showParts(args: Arguments): Promise<number> {
+  const examples = args.integer("examples", 1) ?? 8192;
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
-  for (const precision of precisionsOf(given)) {
+  for (const precision of precisionsOf(args)) {
     const print = (work: string, [part, seconds]: Part) =>
       console.log(
-        given.has("json")
+        args.has("json")
           ? JSON.stringify({ work, precision, part, seconds })
           : `${precision.padEnd(5)} ${work.padEnd(16)} ` +
             `${seconds.toFixed(2).padStart(8)}  ${part}`,
@@ -224,7 +201,7 @@ async function ourScores(
 
 async function peerScores(
   python: string,
-  { data, ...given }: {
+  { data, ...args }: {
     readonly model: string;
     readonly data: string;
     readonly precision: Precision;
@@ -233,7 +210,7 @@ async function peerScores(
   },
 ): Promise<z.output<typeof Scores>> {
   const request = {
-    ...given,
+    ...args,
     data: join(data, "SST-2"),
     max_length: 128,
     batch: 32,

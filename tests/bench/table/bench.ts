@@ -10,10 +10,10 @@ import { join } from "node:path";
 import * as z from "zod";
 import {
   type Arguments,
-  type Command,
   EXIT,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
+import { benchmark } from "../options.ts";
 
 /** JSON as a value. */
 const JsonText = z.string().transform((text, context): unknown => {
@@ -55,33 +55,26 @@ const DOCUMENT = join(
 const MARK = "<!-- Made by deno task bench table. -->";
 
 /** `deno task bench table`. */
-export const command: Command = {
-  name: "bench table",
-  usage: "[ROWS]",
-  description:
-    "Write the table of steps in lib/engine/MEASUREMENTS.md from the rows that are kept. ROWS is a file with what bench step --json and bench epoch --json printed; its rows replace those of the same machine, work and precision.",
-  options: [
-    {
-      name: "machine",
-      value: "LETTER",
-      description: "Machine of ROWS, as pipelines/results/README.md names it",
-    },
-    { name: "commit", value: "COMMIT", description: "Commit of ROWS" },
-  ],
-  examples: [
-    ["", "Write the table again"],
-    ["rows.jsonl --machine A --commit 80af41c", "Keep rows, then write it"],
-  ],
-  positionals: { min: 0, max: 1 },
-  run: (given) => Promise.resolve(writeTable(given)),
-};
+export const command = benchmark`
+  table [ROWS]
 
-function writeTable(given: Arguments): number {
-  const [file] = given.positionals;
+  Write the table of steps in lib/engine/MEASUREMENTS.md from the rows that are kept. ROWS is a file with what bench step --json and bench epoch --json printed; its rows replace those of the same machine, work and precision.
+
+  Options:
+  --machine LETTER  Machine of ROWS, as pipelines/results/README.md names it
+  --commit COMMIT  Commit of ROWS
+
+  Examples:
+  Write the table again
+  rows.jsonl --machine A --commit 80af41c  Keep rows, then write it
+`((args) => Promise.resolve(writeTable(args)));
+
+function writeTable(args: Arguments): number {
+  const [file] = args.positionals;
   let rows = readMeasured();
   if (file !== undefined) {
-    const machine = given.value("machine");
-    const commit = given.value("commit");
+    const machine = args.value("machine");
+    const commit = args.value("commit");
     if (machine === undefined || commit === undefined) {
       throw new UsageError("ROWS requires --machine and --commit");
     }

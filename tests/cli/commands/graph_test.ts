@@ -1,22 +1,10 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { type GraphNode, rails } from "../../../lib/cli/commands/graph.ts";
-import { CliProject } from "../project.ts";
-
-const PIPELINE = `name: test
-params: { word: one }
-stages:
-  start: { task: make, with: { text: "\${params.word}" } }
-  middle:
-    task: make
-    matrix: { glue: [mrpc, cola] }
-    with: { text: "\${matrix.glue}" }
-    inputs: { from: start }
-  end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
-`;
+import { CliProject, TASKS_PIPELINE } from "../project.ts";
 
 Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(TASKS_PIPELINE);
   assertEquals(
     (await project.call("graph")).stdout,
     "●  start\n●  middle ×2\n●  end\n",

@@ -1,19 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { CliProject } from "../project.ts";
-
-const PIPELINE = `name: test
-params: { word: one }
-stages:
-  start: { task: make, with: { text: "\${params.word}" } }
-  middle:
-    task: make
-    matrix: { glue: [mrpc, cola] }
-    with: { text: "\${matrix.glue}" }
-    inputs: { from: start }
-`;
+import { CliProject, TASKS_PIPELINE } from "../project.ts";
 
 Deno.test("logs prints what a stage logged, with the seconds since its start", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(TASKS_PIPELINE);
   assertEquals((await project.call("pipeline")).code, 0);
   const { stdout } = await project.call("logs", "middle@cola");
   assertMatch(stdout, /^ +[\d.]+ {2}makes cola$/m);
@@ -21,7 +10,7 @@ Deno.test("logs prints what a stage logged, with the seconds since its start", a
 });
 
 Deno.test("logs asks for one stage that has run", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(TASKS_PIPELINE);
   const ambiguous = await project.call("logs", "middle");
   assertEquals(ambiguous.code, 2);
   assertMatch(

@@ -1,23 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { linesOf } from "../../lines.ts";
-import { type Called, CliProject } from "../project.ts";
-
-const PIPELINE = `name: test
-params: { word: one, last: end, extra: {} }
-show: end/out.txt
-stages:
-  start: { task: make, with: { text: "start \${params.word}" } }
-  middle:
-    task: make
-    matrix: { glue: [mrpc, cola], rank: [1, 2] }
-    with: { text: "\${matrix.glue} \${matrix.rank}" }
-    inputs: { from: start }
-  other: { task: make, with: { text: other, <<: \${params.extra} } }
-  end:
-    task: make
-    with: { text: \${params.last} }
-    inputs: { from: [middle[*], other] }
-`;
+import { type Called, CliProject, RANKS_PIPELINE } from "../project.ts";
 
 /** Ids of the stages that ran. */
 function ran(called: Called): string[] {
@@ -49,7 +32,7 @@ async function builtinsOf(
 
 Deno.test("pipeline says first what its pipeline is for, but not as JSON", async () => {
   using project = new CliProject(
-    PIPELINE.replace("\n", "\ndescription: Joins synthetic texts\n"),
+    RANKS_PIPELINE.replace("\n", "\ndescription: Joins synthetic texts\n"),
   );
   const { lines } = await project.call("pipeline", "start");
   assertEquals(lines[0], "Joins synthetic texts");
@@ -58,7 +41,7 @@ Deno.test("pipeline says first what its pipeline is for, but not as JSON", async
 });
 
 Deno.test("pipeline runs everything, then nothing, then what a parameter changes", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   const first = await project.call("pipeline", "--json");
   assertEquals(first.code, 0, first.stderr);
   const summary = first.json().at(-1);
@@ -114,7 +97,7 @@ Deno.test("pipeline runs everything, then nothing, then what a parameter changes
 });
 
 Deno.test("pipeline runs named stages and what they need, and forces only these", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   const named = await project.call(
     "pipeline",
     "middle@mrpc",
@@ -180,7 +163,7 @@ stages:
 });
 
 Deno.test("pipeline refuses --detach unless stages run on Slurm", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   const { code, stderr } = await project.call("pipeline", "--detach");
   assertEquals(code, 2, stderr);
   assertMatch(stderr, /^Option "--detach" requires "--executor slurm": /m);

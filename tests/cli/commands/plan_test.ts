@@ -5,27 +5,15 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
-import { callHere, callMainWith, CliProject } from "../project.ts";
-
-const PIPELINE = `name: test
-params: { word: one, last: end, extra: {} }
-show: end/out.txt
-stages:
-  start: { task: make, with: { text: "start \${params.word}" } }
-  middle:
-    task: make
-    matrix: { glue: [mrpc, cola], rank: [1, 2] }
-    with: { text: "\${matrix.glue} \${matrix.rank}" }
-    inputs: { from: start }
-  other: { task: make, with: { text: other, <<: \${params.extra} } }
-  end:
-    task: make
-    with: { text: \${params.last} }
-    inputs: { from: [middle[*], other] }
-`;
+import {
+  callHere,
+  callMainWith,
+  CliProject,
+  RANKS_PIPELINE,
+} from "../project.ts";
 
 Deno.test("pipeline --dry-run and plan show what would run, and run nothing", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   const dry = await project.call("pipeline", "--dry-run", "--json");
   assertEquals(dry.code, 0);
   const { seconds, ...summary } = dry.json().at(-1);
@@ -91,7 +79,7 @@ Deno.test("plan finds a column that a file of the user lacks, in every format, b
 });
 
 Deno.test("explain compares a key with the nearest result, down to the parameter and the line of code", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   assertEquals((await project.call("pipeline", "start")).code, 0);
   const explain = (...args: string[]) =>
     project.call("explain", "start", ...args);
@@ -121,7 +109,7 @@ Deno.test("explain compares a key with the nearest result, down to the parameter
 });
 
 Deno.test("status prints the state and the last run of each stage", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   assertEquals((await project.call("pipeline", "other")).code, 0);
   const { lines } = await project.call("status");
   assertEquals(lines.length, 7);
@@ -134,7 +122,7 @@ Deno.test("status prints the state and the last run of each stage", async () => 
 });
 
 Deno.test("status prints the message of a failure on the line of its stage", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   project.edit("tasks/make.ts", "Told to fail", "No disk\\n\\x1b[31mFree some");
   project.edit("test.yaml", "extra: {}", "extra: { fail: true }");
   assertEquals((await project.call("pipeline", "other")).code, 1);
@@ -147,7 +135,7 @@ Deno.test("status prints the message of a failure on the line of its stage", asy
 });
 
 Deno.test("status, explain, runs and cache ls print times in the local time zone", async () => {
-  using project = new CliProject(PIPELINE);
+  using project = new CliProject(RANKS_PIPELINE);
   assertEquals((await project.call("pipeline", "other")).code, 0);
   const out = ["--out", project.path("out")];
   const [{ started }] = (await callHere("cache", "ls", ...out, "--json"))
