@@ -46,14 +46,14 @@ export function withHead(
   model: Omit<Model, "head">,
   head: HeadName,
 ): Model {
-  const found = model.heads[head];
-  if (found === undefined) {
+  const description = model.heads[head];
+  if (description === undefined) {
     throw new RangeError(
       `The model is a ${model.architecture.className}, an encoder, which writes no text: choose a decoder, such as SmolLM or Qwen`,
     );
   }
   const pass = new ShapePass();
-  if (found.isFrozen) forward({ ...model, head }, pass, 1);
+  if (description.isFrozen) forward({ ...model, head }, pass, 1);
   else model.encoder(pass);
   const tensors = new Map(
     [...pass.tensors.values()].map(({ name, shape }) => [name, shape]),
@@ -120,8 +120,8 @@ export function trainingFlops(
   return 2 * (forward + backward);
 }
 
-/** Number of places where training applies dropout. */
-export function dropoutPlaces(classifier: ClassifierShape): number {
+/** Number of dropouts of a forward pass in training. */
+export function dropoutCount(classifier: ClassifierShape): number {
   return counted(classifier, [1, 2], 1).dropouts;
 }
 
@@ -385,11 +385,11 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
     shape: readonly number[],
     start: Omit<HeadTensor, "name" | "shape">,
   ): void {
-    const known = this.tensors.get(name)?.shape;
-    if (known === undefined) this.tensors.set(name, { name, shape, ...start });
-    else if (String(known) !== String(shape)) {
+    const before = this.tensors.get(name)?.shape;
+    if (before === undefined) this.tensors.set(name, { name, shape, ...start });
+    else if (String(before) !== String(shape)) {
       throw new TypeError(
-        `Tensor "${name}" is used with shapes [${known}] and [${shape}]`,
+        `Tensor "${name}" is used with shapes [${before}] and [${shape}]`,
       );
     }
   }

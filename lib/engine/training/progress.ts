@@ -1,7 +1,20 @@
+import type * as tf from "@tensorflow/tfjs-core";
+import type { TrainingProgress } from "./checkpoint.ts";
+
+/** Speed of some steps. */
+export interface StepSpeed {
+  /** Median milliseconds of a step. */
+  readonly msPerStep: number;
+  /** Padding not counted. */
+  readonly tokensPerSecond: number;
+  readonly flopsPerSecond: number;
+}
+
 /** State of training after a step. */
-export interface TrainingReport extends ReturnType<typeof speedOf> {
+export interface TrainingReport extends StepSpeed {
   /** Optimizer steps taken. */
   readonly step: number;
+  /** Optimizer steps of the whole training. */
   readonly steps: number;
   /** Mean loss of the steps since the last report. */
   readonly loss: number;
@@ -10,8 +23,8 @@ export interface TrainingReport extends ReturnType<typeof speedOf> {
   readonly ranks: readonly number[];
 }
 
-/** A step that was taken. */
-export interface TakenStep {
+/** What a step computed, and in what time. */
+export interface StepCost {
   /** Padding not counted. */
   readonly tokens: number;
   /** Floating-point operations of its products. */
@@ -19,14 +32,66 @@ export interface TakenStep {
   readonly milliseconds: number;
 }
 
-/** Speed of some steps. */
-export function speedOf(taken: readonly TakenStep[]) {
-  const sum = (of: "tokens" | "flops" | "milliseconds") =>
-    taken.reduce((sum, step) => sum + step[of], 0);
+/** Losses and speed of the steps of a training, until they are reported. */
+export class StepLog implements Disposable {
+  readonly #learningRate: number;
+  /** Costs of the steps since the last report. */
+  #costs: StepCost[] = [];
+  /** Losses that were not read, since reading one waits for its step. */
+  #unread: { readonly step: number; readonly loss: tf.Scalar }[] = [];
+
+  /** @param learningRate The highest, for the advice when training diverges */
+  constructor(learningRate: number) {
+    this.#learningRate = learningRate;
+  }
+
+  /**
+   * Adds a step.
+   *
+   * @param step Number of the step, from 0
+   * @param loss Disposed when it is read
+   */
+  add(step: number, loss: tf.Scalar, cost: StepCost): void {
+    this.#unread.push({ step, loss });
+    this.#costs.push(cost);
+  }
+
+  /**
+   * Adds the losses that were not read yet to the pending loss.
+   *
+   * @throws {DivergedError} If a loss is infinite or NaN
+   */
+  async readLosses(progress: TrainingProgress): Promise<void> {
+    for (const { step, loss } of this.#unread) {
+      const [value] = await loss.data() as Float32Array;
+      if (!Number.isFinite(value)) {
+        throw new DivergedError(step, value!, this.#learningRate);
+      }
+      progress.pendingLoss += value!;
+    }
+    this[Symbol.dispose]();
+  }
+
+  /** Speed of the steps since the last call. */
+  takeSpeed(): StepSpeed {
+    const costs = this.#costs;
+    this.#costs = [];
+    return speedOf(costs);
+  }
+
+  [Symbol.dispose](): void {
+    for (const { loss } of this.#unread) loss.dispose();
+    this.#unread = [];
+  }
+}
+
+/** Speed of one or more steps. */
+export function speedOf(costs: readonly StepCost[]): StepSpeed {
+  const sum = (name: keyof StepCost) =>
+    costs.reduce((sum, cost) => sum + cost[name], 0);
   const seconds = sum("milliseconds") / 1000;
   return {
-    /** Median of the steps. */
-    msPerStep: median(taken.map(({ milliseconds }) => milliseconds)),
+    msPerStep: median(costs.map(({ milliseconds }) => milliseconds)),
     tokensPerSecond: sum("tokens") / seconds,
     flopsPerSecond: sum("flops") / seconds,
   };
@@ -61,7 +126,10 @@ export function reportInterval(steps: number): number {
 
 let lastYield = performance.now();
 
-/** Lets pending timers, signals and messages run, at most every 0.1 s, since a pass over a batch blocks the thread. */
+/**
+ * Lets pending timers, signals and messages run, at most every 0.1 s, since a
+ * pass over a batch blocks the thread.
+ */
 export async function yieldToEvents(): Promise<void> {
   if (performance.now() - lastYield < 100) return;
   await new Promise((resolve) => setTimeout(resolve, 0));

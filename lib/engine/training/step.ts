@@ -5,7 +5,7 @@ import {
   logitsOf,
   splitParameters,
 } from "../models/classifier.ts";
-import { dropoutPlaces } from "../models/outline.ts";
+import { dropoutCount } from "../models/outline.ts";
 import { decayedValues } from "../models/parameters.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
@@ -27,8 +27,8 @@ import {
   splitBatch,
 } from "./batch.ts";
 
-export interface StepOptions extends TraceOptions {
-  readonly objective: RankObjective;
+/** What the steps of all phases of a training have in common. */
+export interface StepSettings extends TraceOptions {
   readonly loss: LossName;
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
@@ -39,6 +39,10 @@ export interface StepOptions extends TraceOptions {
    * default.
    */
   readonly classWeights?: readonly number[] | undefined;
+}
+
+export interface StepOptions extends StepSettings {
+  readonly objective: RankObjective;
 }
 
 /** Number, ranks and seed of one optimizer step. */
@@ -54,11 +58,31 @@ export interface StepDraw {
   readonly seed: number;
 }
 
-/** Makes the training step of a classifier, a pure function of tensors: state and batches in, state and loss out. */
-export function trainingStep(classifier: Classifier, options: StepOptions) {
+/** A training step, a pure function of tensors. */
+export interface TrainingStep {
+  /**
+   * Takes one optimizer step on the mean loss of all units of the batches,
+   * weighted by their classes, which are computed one after the other at the
+   * same rank.
+   *
+   * @returns The new state and the loss, a scalar; the caller disposes both.
+   */
+  (state: AdamWState, batches: readonly Batch[], draw: StepDraw): {
+    readonly state: AdamWState;
+    readonly loss: tf.Scalar;
+  };
+  /** Frees the step's tensors and graph functions. */
+  dispose(): void;
+}
+
+/** Makes the training step of a classifier. */
+export function trainingStep(
+  classifier: Classifier,
+  options: StepOptions,
+): TrainingStep {
   const { layout } = classifier;
   const { objective, loss, optimizer, classWeights } = options;
-  const dropouts = dropoutPlaces(classifier);
+  const dropouts = dropoutCount(classifier);
   const { perExample = false, lossWeights } = objective;
   const isWhole = lossNamed(loss).seesBatch === true;
   const decayed = tf.tensor1d(decayedValues(layout));
@@ -124,18 +148,11 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
     { gradient, ...before }: UpdateInputs & { readonly gradient: tf.Tensor1D },
   ) => ({ state: update(before, gradient) }), options);
 
-  /**
-   * Takes one optimizer step on the mean loss of all units of the batches,
-   * weighted by their classes, which are computed one after the other at the
-   * same rank.
-   *
-   * @returns The new state and the loss, a scalar; the caller disposes both.
-   */
-  function step(
+  const step = (
     state: AdamWState,
     batches: readonly Batch[],
     draw: StepDraw,
-  ): { readonly state: AdamWState; readonly loss: tf.Scalar } {
+  ) => {
     return tf.tidy(() => {
       const before = { state, rates: ratesOf(draw, optimizer) };
       const weightsOf = ({ labels, width = 1 }: Batch) =>
@@ -184,11 +201,11 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
         tf.dispose(sums);
         return next;
       }, { gradient: tf.zeros([layout.size]), loss: tf.scalar(0) });
-      return { ...finish({ ...before, gradient }), loss };
+      const { state: updated } = finish({ ...before, gradient });
+      return { state: updated, loss };
     });
-  }
+  };
   return Object.assign(step, {
-    /** Frees the step's tensors and graph functions. */
     dispose() {
       for (const made of [whole, accumulate, finish]) made.dispose();
       decayed.dispose();
@@ -218,9 +235,15 @@ interface BatchInputs
    * `[examples, seq * width]`
    */
   readonly labels: tf.Tensor2D;
-  /** Weights of their losses, `[examples, 1 or seq]`; those of a step's batches add up to 1. */
+  /**
+   * Weights of their losses, `[examples, 1 or seq]`; those of a step's batches
+   * add up to 1.
+   */
   readonly weights: tf.Tensor2D;
-  /** Keys of its dropout masks, int32 `[places, 2]` for each chunk of its shards, one after the other. */
+  /**
+   * Keys of its dropout masks, int32 `[dropouts, 2]` for each chunk of its
+   * shards, one after the other.
+   */
   readonly keys: tf.Tensor2D;
 }
 
@@ -237,7 +260,10 @@ function dropoutKeys(
   return tf.tensor2d(keys, [count, 2], "int32");
 }
 
-/** Splits a batch into shards for the engine's threads, unless the loss must see it whole. */
+/**
+ * Splits a batch into shards for the engine's threads, unless the loss must see
+ * it whole.
+ */
 function shardBatch(
   batch: BatchInputs,
   perExample: boolean,
@@ -249,15 +275,22 @@ function shardBatch(
   const rows = seq * sequences / examples * rankCount({ scale, perExample });
   const sizes = isWhole ? [examples] : shardSizes(examples, rows);
   if (sizes.length === 1) return [batch];
-  const { ids, positions, types, mask, labels, weights } = batch;
-  const ofSequences = {
-    ...{ ids, positions, types, mask, labels, weights },
-    ...(perExample && { scale }),
-  };
   const keysOf = keys.split<tf.Tensor2D>(sizes.length);
-  return splitBatch(ofSequences, sizes).map((part, i) => (
-    { scale, gradientMask, keys: keysOf[i]!, ...part }
-  ));
+  const shards = splitBatch({
+    ids: batch.ids,
+    positions: batch.positions,
+    types: batch.types,
+    mask: batch.mask,
+    labels: batch.labels,
+    weights: batch.weights,
+    ...(perExample && { scale }),
+  }, sizes);
+  return shards.map((shard, i) => ({
+    scale,
+    gradientMask,
+    keys: keysOf[i]!,
+    ...shard,
+  }));
 }
 
 function ratesOf(

@@ -1,23 +1,22 @@
-import * as tf from "@tensorflow/tfjs-core";
 import type { LabelledExamples } from "../../data/example.ts";
 import { sortFlops } from "../adapters/registry.ts";
 import type { Classifier } from "../models/classifier.ts";
-import { lossNamed } from "../ops/loss.ts";
+import { type LossName, lossNamed } from "../ops/loss.ts";
 import { restoreRandom } from "../random.ts";
-import type { TraceOptions } from "../trace.ts";
 import {
+  type AdamWOptions,
   learningRateAt,
-  readValues,
-  stateTensors,
-  stateValues,
+  type LearningRates,
 } from "./adamw.ts";
-import { type Batch, compilingNote, epochBatches, padParts } from "./batch.ts";
+import { type Batch, epochBatches, padParts } from "./batch.ts";
 import {
   bestEpoch,
   type Checkpoint,
   type EpochScores,
   initialProgress,
+  type TrainingProgress,
 } from "./checkpoint.ts";
+import { PhaseOptimizer } from "./optimizer.ts";
 import {
   phaseFlops,
   phaseLengths,
@@ -25,26 +24,34 @@ import {
   type TrainingPhase,
   trainingPhases,
   trainingRates,
-  valuesIn,
 } from "./phases.ts";
 import {
-  DivergedError,
   median,
   reportInterval,
-  speedOf,
-  type TakenStep,
+  StepLog,
   type TrainingReport,
   yieldToEvents,
 } from "./progress.ts";
-import { type StepOptions, trainingStep } from "./step.ts";
+import type { StepDraw } from "./step.ts";
 
-export interface TrainingOptions
-  extends PhaseOptions, Omit<StepOptions, keyof TraceOptions> {
+export interface TrainingOptions extends PhaseOptions {
+  readonly loss: LossName;
+  readonly optimizer: AdamWOptions;
+  /** False switches dropout off. */
+  readonly dropout: boolean;
+  /**
+   * Weight of each class, as the loss takes it: of PyTorch's
+   * `CrossEntropyLoss(weight=)`, or `BCEWithLogitsLoss(pos_weight=)`; equal by
+   * default.
+   */
+  readonly classWeights?: readonly number[] | undefined;
   /**
    * Length to which every example is padded. By default, batches are bucketed
-   * by length and each is padded to its longest example, or to one of fewer lengths.
+   * by length and each is padded to its longest example, or to one of fewer
+   * lengths.
    */
   readonly padTo?: number | undefined;
+  /** Seed of shuffles, ranks and dropout. */
   readonly seed: number;
 }
 
@@ -70,20 +77,61 @@ export interface TrainingHooks {
   readonly resume?: Checkpoint | undefined;
   /** Stores a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
+  /** 60 by default. */
   readonly checkpointSeconds?: number;
-  /** Time (`performance.now()`) from which the seconds of training count, to include preparations. */
+  /**
+   * Time (`performance.now()`) from which the seconds of training count, to
+   * include preparations.
+   */
   readonly started?: number;
 }
 
+/** Final counts and parameters of a training. */
+export interface TrainingResult extends TrainingProgress {
+  /** Optimizer steps of the whole training. */
+  readonly steps: number;
+  /** Flat parameters at the end, `[size]`, in the layout of the last phase. */
+  readonly values: Float32Array<ArrayBuffer>;
+  /** Flat parameters of the best epoch, `[size]`, if epochs were evaluated. */
+  readonly best: Float32Array | undefined;
+  /** Median milliseconds of a step, over all attempts. */
+  readonly msPerStep: number;
+}
+
+/** What stays the same throughout a training. */
+interface TrainingSetup {
+  readonly examples: LabelledExamples;
+  readonly options: TrainingOptions;
+  readonly phases: readonly TrainingPhase[];
+  readonly rates: LearningRates;
+  /** Length to which a batch is padded. */
+  readonly lengthOf: (indices: readonly number[]) => number;
+}
+
+/** What changes in the course of a training. */
+interface TrainingState {
+  readonly progress: TrainingProgress;
+  readonly optimizer: PhaseOptimizer;
+  readonly log: StepLog;
+  /** Milliseconds of each step, over all attempts. */
+  readonly stepMilliseconds: number[];
+  /** Flat parameters of the best epoch so far, if epochs are evaluated. */
+  best: Float32Array | undefined;
+  /** Time (`performance.now()`) up to which seconds are counted. */
+  countedUntil: number;
+  /** Time (`performance.now()`) of the last checkpoint, or of the start. */
+  savedAt: number;
+}
+
 /**
- * Trains the parameters that a classifier's layout lists: its adapters and head,
- * its head, or all weights.
+ * Trains the parameters that a classifier's layout lists: its adapters and
+ * head, its head, or all weights.
  *
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
  *
+ * @param classifier The trained classifier, as the last phase has it
  * @param initial Flat parameters at the start, `[size]`, in the layout of the first of its {@linkcode trainingPhases}
- * @returns Final counts; flat parameters, `[size]`, also of the best epoch where epochs were evaluated; median milliseconds of a step, over all attempts
  * @throws {DivergedError} If the loss becomes infinite or NaN
  * @throws {RangeError} If the objective has no phases of so few steps
  * @throws The signal's reason, if it is aborted; a checkpoint is written before
@@ -93,213 +141,220 @@ export async function train(
   initial: Float32Array,
   examples: LabelledExamples,
   options: TrainingOptions,
-  { resume, evaluate, signal, checkpointSeconds = 60, ...hooks }: TrainingHooks,
-) {
-  const { accumulation, padTo, seed } = options;
-  const isWhole = lossNamed(options.loss).seesBatch === true;
+  hooks: TrainingHooks,
+): Promise<TrainingResult> {
+  const { accumulation, batchSize, padTo, seed } = options;
+  const { evaluate, resume } = hooks;
   const rates = trainingRates(examples, options);
   const { steps } = rates;
   const stepsPerEpoch = steps / options.epochs;
   const reportEvery = reportInterval(steps);
-  const progress = structuredClone(resume?.progress ?? initialProgress(seed));
-  const random = restoreRandom(progress.ranks);
   const phases = trainingPhases(classifier, examples, options);
-  const [first, last] = [phases[0]!, phases.at(-1)!];
-  /** The phase whose steps the state is of. */
-  let phase = phases.findLast(({ from }) => from < progress.step) ?? first;
-  let takeStep = makeStep();
+  const lastPhase = phases.at(-1)!;
   const lengthOf = padTo === undefined
-    ? phaseLengths(first, examples, options)
+    ? phaseLengths(phases[0]!, examples, options)
     : () => padTo;
-  /** Steps since the last report. */
-  const taken: TakenStep[] = [];
-  /** Losses that were not read, since reading one waits for its step. */
-  const unread: { readonly step: number; readonly loss: tf.Scalar }[] = [];
-  const stepTimes = [...resume?.stepMilliseconds ?? []];
-  /** Time up to which the seconds are counted. */
-  let counted = hooks.started ?? performance.now();
-  let best = resume?.best;
-  let state = stateTensors(resume ?? { values: initial });
-  let lastSave = performance.now();
-  /** Shapes of the batches so far, for each of which the step is compiled once. */
-  const shapes = new Set<string>();
+  const setup = { examples, options, phases, rates, lengthOf };
 
-  function makeStep(): ReturnType<typeof trainingStep> {
-    const { classifier, objective } = phase;
-    return trainingStep(classifier, { ...options, objective });
-  }
-
-  /** Reports the number of steps taken, with a note on what is done next. */
-  function tell(note?: string): void {
+  const progress = structuredClone(resume?.progress ?? initialProgress(seed));
+  using optimizer = new PhaseOptimizer(
+    phases.findLast(({ from }) => from < progress.step) ?? phases[0]!,
+    resume ?? { values: initial },
+    options,
+  );
+  using log = new StepLog(options.learningRate);
+  const state: TrainingState = {
+    progress,
+    optimizer,
+    log,
+    stepMilliseconds: [...resume?.stepMilliseconds ?? []],
+    best: resume?.best,
+    countedUntil: hooks.started ?? performance.now(),
+    savedAt: performance.now(),
+  };
+  const showProgress = (note?: string) =>
     hooks.progress?.(progress.step, steps, note);
-  }
 
-  /** Takes the remaining steps of the current epoch. */
-  async function finishEpoch(): Promise<void> {
+  showProgress();
+  while (true) {
+    // At the start as well: a training may be interrupted while it scores.
+    const epoch = Math.floor(progress.step / stepsPerEpoch);
+    if (evaluate !== undefined && progress.epochs.length < epoch) {
+      showProgress(`scoring epoch ${epoch}`);
+      const values = await optimizer.valuesAt(lastPhase);
+      await scoreEpoch(state, epoch, values, evaluate, hooks);
+    }
+    if (progress.step === steps) break;
+
     const shuffles = restoreRandom(progress.shuffles);
-    const isPadded = padTo !== undefined;
     const batches = epochBatches(
       examples,
-      options.batchSize,
+      batchSize,
       shuffles,
-      isPadded,
+      padTo !== undefined,
     );
-    const done = progress.step % stepsPerEpoch;
-    for (
-      let next = done * accumulation;
-      next < batches.length;
-      next += accumulation
-    ) {
-      const due = phases.findLast(({ from }) => from <= progress.step)!;
-      if (due !== phase) await enter(due);
-      const drawn = step(batches.slice(next, next + accumulation));
+    const firstBatch = progress.step % stepsPerEpoch * accumulation;
+    for (let at = firstBatch; at < batches.length; at += accumulation) {
+      const batchesOfStep = batches.slice(at, at + accumulation);
+      const draw = await takeStep(setup, state, batchesOfStep, showProgress);
+      showProgress();
       if (progress.step % reportEvery === 0 || progress.step === steps) {
-        await report(drawn);
+        await log.readLosses(progress);
+        const loss = progress.pendingLoss /
+          ((progress.step - 1) % reportEvery + 1);
+        progress.losses.push({ step: progress.step, loss });
+        progress.pendingLoss = 0;
+        hooks.report({
+          step: progress.step,
+          steps,
+          loss,
+          learningRate: draw.learningRate,
+          ranks: draw.ranks,
+          ...log.takeSpeed(),
+        });
       }
       await yieldToEvents();
-      if (progress.step % stepsPerEpoch !== 0) await saveIfDue();
+      const isEpochEnd = progress.step % stepsPerEpoch === 0;
+      if (isEpochEnd) progress.shuffles = shuffles.state;
+      // After the last step, only scores of its epoch are left to lose.
+      const isComplete = progress.step === steps && evaluate === undefined;
+      if (!isComplete) await saveIfDue(state, hooks);
     }
-    progress.shuffles = shuffles.state;
-    if (progress.step < steps || evaluate) await saveIfDue();
   }
 
-  /** Scores the epoch that has just ended, if epochs are evaluated and this one has no score yet. */
-  async function scoreEpoch(): Promise<void> {
-    const { step, epochs } = progress;
-    const unscored = step - epochs.length * stepsPerEpoch;
-    if (!evaluate || unscored < stepsPerEpoch) return;
-    const values = await valuesAt(last);
-    count("seconds");
-    try {
-      const epoch = step / stepsPerEpoch;
-      tell(`scoring epoch ${epoch}`);
-      epochs.push({ epoch, step, ...await evaluate(values) });
-      if (bestEpoch(epochs) === epochs.at(-1)) best = values;
-    } catch (error) {
-      count("evaluationSeconds");
-      if (signal?.aborted) await save();
-      throw error;
-    }
-    count("evaluationSeconds");
+  const values = await optimizer.valuesAt(lastPhase);
+  countSeconds(state, "seconds");
+  if (optimizer.phase !== lastPhase) {
+    progress.flops += sortFlops(optimizer.phase.classifier.layout);
   }
+  return {
+    ...progress,
+    steps,
+    values,
+    best: state.best,
+    msPerStep: median(state.stepMilliseconds),
+  };
+}
 
-  /** Counts the time since the last call as that of one kind of work. */
-  function count(work: "seconds" | "evaluationSeconds"): void {
-    const now = performance.now();
-    progress[work] += (now - counted) / 1000;
-    counted = now;
+/**
+ * Takes an optimizer step on some batches, in the phase that is due, and
+ * counts it.
+ *
+ * @param batches Lists of example numbers
+ * @param showNote Called with a note before a length is compiled
+ * @returns What was drawn for the step
+ */
+async function takeStep(
+  { examples, options, phases, rates, lengthOf }: TrainingSetup,
+  { progress, optimizer, log, stepMilliseconds }: TrainingState,
+  batches: readonly (readonly number[])[],
+  showNote: (note: string) => void,
+): Promise<StepDraw> {
+  const phase = phases.findLast(({ from }) => from <= progress.step)!;
+  if (phase !== optimizer.phase) {
+    progress.flops += sortFlops(optimizer.phase.classifier.layout);
+    await optimizer.enter(phase);
   }
+  const { classifier, objective } = phase;
 
-  /** Sorts the factors and goes on in the next phase; the optimizer starts again. */
-  async function enter(next: TrainingPhase): Promise<void> {
-    const values = await valuesAt(next);
-    const { layout } = phase.classifier;
-    tf.dispose(state);
-    state = stateTensors({ values });
-    progress.flops += sortFlops(layout);
-    phase = next;
-    if (next.classifier.layout.rank === layout.rank) return;
-    takeStep.dispose();
-    takeStep = makeStep();
-    shapes.clear();
-  }
+  const started = performance.now();
+  const isWhole = lossNamed(options.loss).seesBatch === true;
+  const ranks = objective.lossWeights.length;
+  const parts = batches.flatMap((indices) =>
+    padParts(classifier, examples, indices, ranks, lengthOf, isWhole)
+  );
+  const note = optimizer.compilingNote(parts);
+  if (note !== undefined) showNote(note);
+  const random = restoreRandom(progress.ranks);
+  const draw: StepDraw = {
+    step: progress.step,
+    optimizerStep: progress.step - phase.from,
+    ranks: objective.draw(random, batches.flat().length),
+    learningRate: learningRateAt(progress.step, rates),
+    seed: options.seed,
+  };
+  const loss = optimizer.step(parts, draw);
+  const milliseconds = performance.now() - started;
 
-  /** The parameters as the current phase or a later one has them, `[size]` */
-  async function valuesAt(
-    later: TrainingPhase,
-  ): Promise<Float32Array<ArrayBuffer>> {
-    return valuesIn(later, await readValues(state.values), phase);
-  }
+  const sum = (valueOf: (part: Batch) => number) =>
+    parts.reduce((sum, part) => sum + valueOf(part), 0);
+  const tokens = sum((part) => part.tokens);
+  const flops = sum(({ shape }) => phaseFlops(phase, shape));
+  progress.paddedTokens += sum(({ shape }) => shape[0] * shape[1]);
+  progress.tokens += tokens;
+  progress.flops += flops;
+  progress.ranks = random.state;
+  progress.step++;
+  stepMilliseconds.push(milliseconds);
+  log.add(draw.step, loss, { tokens, flops, milliseconds });
+  return draw;
+}
 
-  /** Takes one optimizer step on these batches. */
-  function step(batches: readonly (readonly number[])[]) {
-    const started = performance.now();
-    const { classifier, objective, from } = phase;
-    const { length } = objective.lossWeights;
-    const padded = batches.flatMap((indices) =>
-      padParts(classifier, examples, indices, length, lengthOf, isWhole)
-    );
-    const note = compilingNote(padded, shapes);
-    if (note !== undefined) tell(note);
-    const ranks = objective.draw(random, batches.flat().length);
-    progress.ranks = random.state;
-    const learningRate = learningRateAt(progress.step, rates);
-    const found = takeStep(state, padded, {
-      step: progress.step,
-      optimizerStep: progress.step - from,
-      ...{ ranks, learningRate, seed },
-    });
-    tf.dispose(state);
-    state = found.state;
-
-    const milliseconds = performance.now() - started;
-    const sum = (of: (batch: Batch) => number) =>
-      padded.reduce((sum, batch) => sum + of(batch), 0);
-    const tokens = sum((batch) => batch.tokens);
-    const flops = sum(({ shape }) => phaseFlops(phase, shape));
-    progress.paddedTokens += sum(({ shape }) => shape[0] * shape[1]);
-    progress.tokens += tokens;
-    progress.flops += flops;
-    stepTimes.push(milliseconds);
-    taken.push({ tokens, flops, milliseconds });
-    unread.push({ step: progress.step++, loss: found.loss });
-    tell();
-    return { ranks, learningRate };
-  }
-
-  async function report(
-    drawn: Pick<TrainingReport, "ranks" | "learningRate">,
-  ): Promise<void> {
-    await settleLosses();
-    const { step, pendingLoss } = progress;
-    const loss = pendingLoss / ((step - 1) % reportEvery + 1);
-    progress.losses.push({ step, loss });
-    progress.pendingLoss = 0;
-    hooks.report({ step, steps, loss, ...drawn, ...speedOf(taken.splice(0)) });
-  }
-
-  async function settleLosses(): Promise<void> {
-    for (const { step, loss } of unread) {
-      const [value] = await loss.data() as Float32Array;
-      if (!Number.isFinite(value)) {
-        throw new DivergedError(step, value!, options.learningRate);
-      }
-      progress.pendingLoss += value!;
-    }
-    tf.dispose(unread.splice(0));
-  }
-
-  /** @throws The signal's reason, if it is aborted */
-  async function saveIfDue(): Promise<void> {
-    const due = performance.now() - lastSave > checkpointSeconds * 1000;
-    if (!due && !signal?.aborted) return;
-    await save();
-    // Not elsewhere: it may be aborted at every "await", and the step would be lost.
-    signal?.throwIfAborted();
-  }
-
-  async function save(): Promise<void> {
-    await settleLosses();
-    const values = await stateValues(state);
-    count("seconds");
-    const stepMilliseconds = Float32Array.from(stepTimes);
-    hooks.save?.({ ...values, best, progress, stepMilliseconds });
-    lastSave = performance.now();
-  }
-
+/**
+ * Scores an epoch that has just ended, and keeps its parameters if it is the
+ * best so far.
+ *
+ * @param values Flat parameters of the last phase, `[size]`
+ */
+async function scoreEpoch(
+  state: TrainingState,
+  epoch: number,
+  values: Float32Array,
+  evaluate: NonNullable<TrainingHooks["evaluate"]>,
+  hooks: TrainingHooks,
+): Promise<void> {
+  const { step, epochs } = state.progress;
+  countSeconds(state, "seconds");
   try {
-    tell();
-    await scoreEpoch();
-    while (progress.step < steps) {
-      await finishEpoch();
-      await scoreEpoch();
-    }
-    const values = await valuesAt(last);
-    count("seconds");
-    if (phase !== last) progress.flops += sortFlops(phase.classifier.layout);
-    return { ...progress, steps, values, best, msPerStep: median(stepTimes) };
-  } finally {
-    tf.dispose([state, unread]);
-    takeStep.dispose();
+    const { score, ranks } = await evaluate(values);
+    epochs.push({ epoch, step, score, ranks });
+  } catch (error) {
+    countSeconds(state, "evaluationSeconds");
+    if (hooks.signal?.aborted) await save(state, hooks);
+    throw error;
   }
+  countSeconds(state, "evaluationSeconds");
+  if (bestEpoch(epochs) === epochs.at(-1)) state.best = values;
+}
+
+/** Counts the time since the last call as that of one kind of work. */
+function countSeconds(
+  state: TrainingState,
+  work: "seconds" | "evaluationSeconds",
+): void {
+  const now = performance.now();
+  state.progress[work] += (now - state.countedUntil) / 1000;
+  state.countedUntil = now;
+}
+
+/**
+ * Stores a checkpoint if the last one is old, or training is to stop.
+ *
+ * @throws The signal's reason, if it is aborted
+ */
+async function saveIfDue(
+  state: TrainingState,
+  hooks: TrainingHooks,
+): Promise<void> {
+  const { checkpointSeconds = 60, signal } = hooks;
+  const isOld = performance.now() - state.savedAt > checkpointSeconds * 1000;
+  if (!isOld && !signal?.aborted) return;
+  await save(state, hooks);
+  // Not elsewhere: it may be aborted at every "await", and the step would be
+  // lost.
+  signal?.throwIfAborted();
+}
+
+async function save(state: TrainingState, hooks: TrainingHooks): Promise<void> {
+  const { progress, optimizer, log, best } = state;
+  await log.readLosses(progress);
+  const values = await optimizer.stateValues();
+  countSeconds(state, "seconds");
+  hooks.save?.({
+    ...values,
+    best,
+    progress,
+    stepMilliseconds: Float32Array.from(state.stepMilliseconds),
+  });
+  state.savedAt = performance.now();
 }
