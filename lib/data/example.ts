@@ -135,14 +135,14 @@ export function unitCount(
  * Where the units of an example are read: the number of each among all, and its
  * token, the only one for an example as a whole.
  */
-export function readPlaces(
+export function unitsOf(
   { words }: { readonly words?: WordTokens | undefined },
   example: number,
-): { readonly place: number; readonly token: number }[] {
-  if (words === undefined) return [{ place: example, token: 0 }];
+): { readonly unit: number; readonly token: number }[] {
+  if (words === undefined) return [{ unit: example, token: 0 }];
   const { offsets, tokens } = words;
   return Array.from(tokens.subarray(offsets[example], offsets[example + 1]))
-    .map((token, i) => ({ place: offsets[example]! + i, token }));
+    .map((token, i) => ({ unit: offsets[example]! + i, token }));
 }
 
 /** Where the words of each text start among all, and where the last ones end, `[texts + 1]`. */

@@ -83,7 +83,7 @@ async function startLibrary(
   }
   const compiled: CompiledFolders | undefined =
     compiledBefore !== undefined && compiledNow !== undefined
-      ? { kept: compiledBefore, own: compiledNow }
+      ? { before: compiledBefore, now: compiledNow }
       : undefined;
   const library = openLibtensorflow(
     folder,

@@ -1,5 +1,5 @@
 import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
-import { type EncodedExamples, readPlaces } from "../data/example.ts";
+import { type EncodedExamples, unitsOf } from "../data/example.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 
 /** Examples computed together. */
@@ -71,9 +71,9 @@ export async function onnxLogits(
     const values = await result[output!]!.getData() as Float32Array;
     const width = values.length / batch.length;
     for (const [row, example] of batch.entries()) {
-      for (const { place, token } of readPlaces({ words }, example)) {
+      for (const { unit, token } of unitsOf({ words }, example)) {
         const from = row * width + token * outputs;
-        logits.set(values.subarray(from, from + outputs), place * outputs);
+        logits.set(values.subarray(from, from + outputs), unit * outputs);
       }
     }
     onBatch(start + batch.length);

@@ -12,7 +12,7 @@ import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
-import { type Example, readPlaces, wordStarts } from "../data/example.ts";
+import { type Example, unitsOf, wordStarts } from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import {
@@ -56,7 +56,7 @@ export async function predict(
   const at = { ranks: [rank], batchSize };
   const logits = await logitsAt(stage, ready, examples, at);
   const index = Array.from(examples.index)
-    .flatMap((it, i) => readPlaces(examples, i).map(() => it));
+    .flatMap((it, i) => unitsOf(examples, i).map(() => it));
   await writePredictions(stage.output, {
     ...taskFields(withThreshold(info, params.threshold)),
     split,

@@ -13,7 +13,7 @@ function folders() {
   const root = Deno.makeTempDirSync();
   return {
     kept: join(root, "compiled", "engine"),
-    own: (name: string) => join(root, `a "b" ${name}`),
+    folder: (name: string) => join(root, `a "b" ${name}`),
     [Symbol.dispose]: () => Deno.removeSync(root, { recursive: true }),
   };
 }
@@ -55,8 +55,8 @@ async function compute(
 }
 
 /** What a process has compiled: the number of files of each function. */
-function compiledIn(own: string): number[] {
-  const functions = join(own, "functions");
+function compiledIn(folder: string): number[] {
+  const functions = join(folder, "functions");
   return [...Deno.readDirSync(functions)].map(({ name }) =>
     [...Deno.readDirSync(join(functions, name))].length
   );
@@ -79,18 +79,18 @@ Deno.test({
     using at = folders();
     const { kept } = at;
     const alone = compute(2);
-    const first = await compute(2, kept, at.own("1"));
+    const first = await compute(2, kept, at.folder("1"));
     // One file each: what is called twice is compiled once, and by itself as it is within.
     assertEquals(first, { hash: (await alone).hash, files: 2 });
-    assertEquals(compiledIn(at.own("1")), [1, 1]);
-    keepCompiled({ kept, own: at.own("1") });
+    assertEquals(compiledIn(at.folder("1")), [1, 1]);
+    keepCompiled({ before: kept, now: at.folder("1") });
 
-    assertEquals(await compute(2, kept, at.own("2")), first);
-    assertEquals(compiledIn(at.own("2")), [0, 0]);
-    keepCompiled({ kept, own: at.own("2") });
+    assertEquals(await compute(2, kept, at.folder("2")), first);
+    assertEquals(compiledIn(at.folder("2")), [0, 0]);
+    keepCompiled({ before: kept, now: at.folder("2") });
     // Another function that calls the same ones.
-    assertEquals(await compute(3, kept, at.own("three")), first);
-    assertEquals(compiledIn(at.own("three")), [0, 0]);
+    assertEquals(await compute(3, kept, at.folder("three")), first);
+    assertEquals(compiledIn(at.folder("three")), [0, 0]);
 
     const files = keptFiles(kept).filter((path) => path.endsWith(".pb"));
     assertEquals(files.length, 2);
@@ -98,17 +98,17 @@ Deno.test({
     const damaged = bytes.slice();
     damaged[damaged.length >> 1]! ^= 1;
     Deno.writeFileSync(files[0]!, damaged);
-    assertEquals(await compute(2, kept, at.own("3")), first);
-    assertEquals(compiledIn(at.own("3")).sort(), [0, 1]);
-    keepCompiled({ kept, own: at.own("3") });
-    assertEquals(await compute(2, kept, at.own("4")), first);
-    assertEquals(compiledIn(at.own("4")), [0, 0]);
+    assertEquals(await compute(2, kept, at.folder("3")), first);
+    assertEquals(compiledIn(at.folder("3")).sort(), [0, 1]);
+    keepCompiled({ before: kept, now: at.folder("3") });
+    assertEquals(await compute(2, kept, at.folder("4")), first);
+    assertEquals(compiledIn(at.folder("4")), [0, 0]);
 
     for (const { name } of Deno.readDirSync(kept)) {
       Deno.chmodSync(join(kept, name), 0o000);
     }
-    assertEquals(await compute(2, kept, at.own("5")), first);
-    assertEquals(compiledIn(at.own("5")), [1, 1]);
+    assertEquals(await compute(2, kept, at.folder("5")), first);
+    assertEquals(compiledIn(at.folder("5")), [1, 1]);
   },
 });
 
@@ -116,19 +116,19 @@ Deno.test("keepCompiled() removes what was used least recently, and takes only f
   using at = folders();
   const { kept } = at;
   const nameOf = (digit: string) => `traced_${digit.repeat(32)}`;
-  const own = (digit: string, ...names: string[]) => {
-    const functions = join(at.own(digit), "functions");
+  const used = (digit: string, ...names: string[]) => {
+    const functions = join(at.folder(digit), "functions");
     for (const name of names) {
       const folder = join(functions, name);
       Deno.mkdirSync(folder, { recursive: true });
       Deno.writeFileSync(join(folder, "a.pb"), new Uint8Array(1000));
       Deno.symlinkSync("/etc/hostname", join(folder, "b.pb"));
     }
-    return { kept, own: at.own(digit) };
+    return { before: kept, now: at.folder(digit) };
   };
   const all = () => [...Deno.readDirSync(kept)].map(({ name }) => name).sort();
-  keepCompiled({ kept, own: at.own("none") });
-  keepCompiled(own("1", nameOf("1"), "..evil", nameOf("2")));
+  keepCompiled({ before: kept, now: at.folder("none") });
+  keepCompiled(used("1", nameOf("1"), "..evil", nameOf("2")));
   assertEquals(all(), [nameOf("1"), nameOf("2")]);
   const zeros = createHash("sha256").update(new Uint8Array(1000)).digest("hex");
   assertEquals(
@@ -137,10 +137,10 @@ Deno.test("keepCompiled() removes what was used least recently, and takes only f
   );
   for (const path of keptFiles(kept)) Deno.utimeSync(path, 1, 1);
   // A process that used one of them has left an empty folder.
-  Deno.mkdirSync(join(at.own("2"), "functions", nameOf("2")), {
+  Deno.mkdirSync(join(at.folder("2"), "functions", nameOf("2")), {
     recursive: true,
   });
-  keepCompiled({ kept, own: at.own("2") });
-  keepCompiled(own("3", nameOf("3")), 2500);
+  keepCompiled({ before: kept, now: at.folder("2") });
+  keepCompiled(used("3", nameOf("3")), 2500);
   assertEquals(all(), [nameOf("2"), nameOf("3")]);
 });

@@ -172,7 +172,7 @@ async function compiledFunctions(
       const { keepCompiled } = await import(
         "../../engine/tensorflow/compiled.ts"
       );
-      keepCompiled({ kept, own: folder });
+      keepCompiled({ before: kept, now: folder });
     },
   };
 }

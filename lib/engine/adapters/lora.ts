@@ -61,17 +61,19 @@ export function updated(
   const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];
   const merged = new Float32Array(weight.length);
   const row = new Float64Array(inputs);
-  for (let start = 0, next = 0; start < weight.length; start += inputs) {
+  const outputs = weight.length / inputs;
+  for (let output = 0; output < outputs; output++) {
+    const start = output * inputs;
     row.fill(0);
     for (let k = 0; k < rank; k++) {
-      const factor = b[next++]!;
+      const factor = b[output * rank + k]!;
       const from = k * inputs;
       for (let i = 0; i < inputs; i++) row[i]! += factor * a[from + i]!;
     }
     for (let i = 0; i < inputs; i++) {
       row[i] = weight[start + i]! + scale * row[i]!;
     }
-    const gain = gainOf(row, start / inputs);
+    const gain = gainOf(row, output);
     for (let i = 0; i < inputs; i++) merged[start + i] = gain * row[i]!;
   }
   return merged;

@@ -9,8 +9,8 @@ interface Factors {
 }
 
 /**
- * The singular value decomposition `U S V^T` of a product, from its factors, in float64 and without forming it, in
- * `O((in + out) rank^2 + rank^3)`.
+ * The singular value decomposition `U S V^T` of a product, from its factors, in
+ * float64 and without forming it, in `O((in + out) rank^2 + rank^3)`.
  *
  * With the QR decompositions `B = Q_B R_B` and `A^T = Q_A R_A`, the singular
  * values are those of the core `C = R_B R_A^T = W S X^T`, `[rank, rank]`. The
@@ -21,7 +21,8 @@ interface Factors {
  * holds also where a factor has linearly dependent rows.
  */
 export function productSvd({ a, b }: Factors, rank: number) {
-  const [inputs, outputs] = [a.length / rank, b.length / rank];
+  const inputs = a.length / rank;
+  const outputs = b.length / rank;
   const rowsOfA = rowsOf(a, inputs);
   const columnsOfB = rowsOf(transpose(b, [outputs, rank]), outputs);
   const ofA = triangularFactor(rowsOfA);
@@ -89,15 +90,15 @@ function rowsOf(values: Factors["a"], length: number): Float64Array[] {
 function triangularFactor(columns: readonly Float64Array[]): Float64Array[] {
   const left = columns.map((column) => column.slice());
   const r = left.map(() => new Float64Array(left.length));
-  left.forEach((own, j) => {
-    const length = lengthOf(own);
+  left.forEach((column, j) => {
+    const length = lengthOf(column);
     if (length === 0) return;
     r[j]![j] = length;
-    for (let i = 0; i < own.length; i++) own[i]! /= length;
+    for (let i = 0; i < column.length; i++) column[i]! /= length;
     for (let k = j + 1; k < left.length; k++) {
-      const part = dot(own, left[k]!);
+      const part = dot(column, left[k]!);
       r[j]![k] = part;
-      addTo(left[k]!, -part, own);
+      addTo(left[k]!, -part, column);
     }
   });
   return r;
@@ -126,7 +127,8 @@ function orthogonalize(
     for (let p = 0; p < size - 1; p++) {
       for (let q = p + 1; q < size; q++) {
         const product = dot(rows[p]!, rows[q]!);
-        const [first, second] = [squares[p]!, squares[q]!];
+        const first = squares[p]!;
+        const second = squares[q]!;
         if (Math.min(first, second) <= zero ** 2) continue;
         const limit = size * Number.EPSILON * Math.sqrt(first * second);
         if (!(Math.abs(product) > limit)) continue;
@@ -148,7 +150,8 @@ function rotate(x: Float64Array, y: Float64Array, tangent: number): void {
   const cosine = 1 / Math.sqrt(1 + tangent * tangent);
   const sine = cosine * tangent;
   for (let i = 0; i < x.length; i++) {
-    const [a, b] = [x[i]!, y[i]!];
+    const a = x[i]!;
+    const b = y[i]!;
     x[i] = cosine * a - sine * b;
     y[i] = sine * a + cosine * b;
   }

@@ -40,7 +40,8 @@ function freeBindGroups(device: GPUDevice, every: number): void {
   const createBindGroup = device.createBindGroup.bind(device);
   let created = 0;
   device.createBindGroup = (descriptor) => {
-    if (++created % every === 0) gc();
+    created++;
+    if (created % every === 0) gc();
     return createBindGroup(descriptor);
   };
 }

@@ -26,12 +26,12 @@ export async function checkEngine(
     return { devices: [choice.device.toUpperCase()], bfloat16 };
   }
   const folder = dirname(choice.library);
-  const found = await inspectInstallation(folder, undefined, true);
-  if (found.state !== "intact") {
+  const installation = await inspectInstallation(folder, undefined, true);
+  if (installation.state !== "intact") {
     throw new RemediedError(
-      found.state === "missing"
+      installation.state === "missing"
         ? `libtensorflow is not installed in "${folder}"`
-        : `"${found.path}" in "${folder}" is missing or has changed since the installation`,
+        : `"${installation.path}" in "${folder}" is missing or has changed since the installation`,
       "Install it: deno task setup",
     );
   }
@@ -45,7 +45,7 @@ export async function checkEngine(
   return {
     devices,
     bfloat16,
-    library: { version, folder, bytes: found.bytes },
+    library: { version, folder, bytes: installation.bytes },
   };
 }
 
@@ -61,9 +61,9 @@ export async function inspectLibrary(
   folder: string,
   env: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly version: string; readonly devices: string[] }> {
-  const { found, errors, signal } = await runProbe(folder, env);
-  if (found === undefined) throw explainLoadFailure(errors, signal, folder);
-  return found;
+  const { result, errors, signal } = await runProbe(folder, env);
+  if (result === undefined) throw explainLoadFailure(errors, signal, folder);
+  return result;
 }
 
 const REINSTALL = "Install it again: deno task setup";

@@ -16,12 +16,12 @@ export function cacheFolder(
   env: (name: string) => string | undefined = Deno.env.get,
   os: typeof Deno.build.os = Deno.build.os,
 ): string {
-  const own = env("DYLORA_CACHE");
-  if (own) {
-    if (!isAbsolute(own)) {
-      throw new Error(`DYLORA_CACHE must be an absolute path, not "${own}"`);
+  const cache = env("DYLORA_CACHE");
+  if (cache) {
+    if (!isAbsolute(cache)) {
+      throw new Error(`DYLORA_CACHE must be an absolute path, not "${cache}"`);
     }
-    return own;
+    return cache;
   }
   const xdg = env("XDG_CACHE_HOME");
   // The XDG specification says to ignore a relative path.
@@ -106,8 +106,8 @@ export async function inspectInstallation(
     [path, fingerprint(join(folder, path))] as const
   );
   const note = JSON.stringify(Object.fromEntries(prints));
-  const known = readIfThere(join(folder, NOTE));
-  if (!thorough && note === known) return intact;
+  const checkedNote = readIfThere(join(folder, NOTE));
+  if (!thorough && note === checkedNote) return intact;
   const absent = prints.find(([, print]) => print === undefined);
   const damaged = (path: string) => ({ state: "damaged", path }) as const;
   if (absent !== undefined) return damaged(absent[0]);
@@ -116,7 +116,7 @@ export async function inspectInstallation(
       return damaged(path);
     }
   }
-  if (note === known) return intact;
+  if (note === checkedNote) return intact;
   try {
     writeDurably(join(folder, NOTE), note);
   } catch (error) {

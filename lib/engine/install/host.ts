@@ -32,8 +32,8 @@ export const thisHost = {
   },
   /** The WebGPU adapter; undefined if there is none. */
   async webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
-    const { found, errors } = await runProbe();
-    if (found !== undefined) return found ?? undefined;
+    const { result, errors } = await runProbe();
+    if (result !== undefined) return result ?? undefined;
     throw new RemediedError(
       `The graphics driver fails when WebGPU requests an adapter: ${
         errors.split("\n").at(-1)
@@ -66,8 +66,8 @@ export async function runProbe(
   return {
     signal: output.signal,
     errors: decode(output.stderr),
-    /** Undefined if it failed. */
-    found: output.success
+    /** What it printed; undefined if it failed. */
+    result: output.success
       ? JSON.parse(decode(output.stdout).split("\n").at(-1)!)
       : undefined,
   };
@@ -146,11 +146,27 @@ function no(reason: string) {
   return { usable: false, reason };
 }
 
-/** Instruction sets for which libtensorflow has kernels of their own, which may add numbers in another order. */
+/**
+ * Instruction sets for which libtensorflow has kernels of their own, which may
+ * add numbers in another order.
+ */
 const INSTRUCTIONS = [
-  ...["avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni"],
-  ...["avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"],
-  ...["asimddp", "i8mm", "bf16", "sve", "sve2", "slow_bf16"],
+  "avx",
+  "avx2",
+  "fma",
+  "avx_vnni",
+  "avx512f",
+  "avx512_vnni",
+  "avx512_bf16",
+  "avx512_fp16",
+  "amx_bf16",
+  "amx_fp16",
+  "asimddp",
+  "i8mm",
+  "bf16",
+  "sve",
+  "sve2",
+  "slow_bf16",
 ];
 
 /**
@@ -171,12 +187,14 @@ export async function instructionsOf(
   }
   const processor = processorOf(host) ?? "";
   const [, flags = ""] = /^(?:flags|Features)\s*:(.*)/m.exec(processor) ?? [];
-  const found = new Set(flags.split(/\s+/));
-  // Intel's processors multiply bfloat16 faster by AMX alone, which virtual machines may hide.
+  const instructions = new Set(flags.split(/\s+/));
+  // Intel's processors multiply bfloat16 faster by AMX alone, which virtual
+  // machines may hide.
   const isIntel = /^vendor_id\s*: GenuineIntel/m.test(processor);
-  const isSlow = isIntel && found.has("avx512_bf16") && !found.has("amx_bf16");
-  if (isSlow) found.add("slow_bf16");
-  return INSTRUCTIONS.filter((it) => found.has(it)).join(" ");
+  const isSlow = isIntel && instructions.has("avx512_bf16") &&
+    !instructions.has("amx_bf16");
+  if (isSlow) instructions.add("slow_bf16");
+  return INSTRUCTIONS.filter((it) => instructions.has(it)).join(" ");
 }
 
 /** The name of what computes, on which seconds depend: of the processor or of the GPUs, else the target. */

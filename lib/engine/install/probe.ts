@@ -46,6 +46,6 @@ function inspect(folder: string): { version: string; devices: string[] } {
 
 if (import.meta.main) {
   const [folder] = Deno.args;
-  const found = folder === undefined ? await webgpuAdapter() : inspect(folder);
-  console.log(JSON.stringify(found ?? null));
+  const result = folder === undefined ? await webgpuAdapter() : inspect(folder);
+  console.log(JSON.stringify(result ?? null));
 }

@@ -164,8 +164,11 @@ export function bertEmbeddings<T>(
   const table = (of: string, index: Index, rows: number) =>
     rows === 0 ? [] : [m.embed(`${name}.${of}`, index, [rows, width])];
   const words = table("word_embeddings", "ids", config.vocab_size);
-  const { max_position_embeddings: places } = config;
-  const positions = table("position_embeddings", "positions", places);
+  const positions = table(
+    "position_embeddings",
+    "positions",
+    config.max_position_embeddings,
+  );
   const types = table("token_type_embeddings", "types", config.type_vocab_size);
   return m.norm(`${name}.LayerNorm`, [...words, ...types, ...positions], {
     epsilon: config.layer_norm_eps,

@@ -43,7 +43,7 @@ export class ChunkedPass extends WithHeads<Chunked> implements Pass<Chunked> {
   /**
    * @param options Those of a pass over whole sequences
    * @param count Chunks of each sequence
-   * @param keys Keys of the dropout masks, int32 `[count * places, 2]`; those of the first chunk serve what is joined as well
+   * @param keys Keys of the dropout masks, int32 `[count * dropouts, 2]`; those of the first chunk serve what is joined as well
    */
   constructor(
     options: Omit<TensorPassOptions, "keys">,

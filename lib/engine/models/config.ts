@@ -80,14 +80,14 @@ export function multipleOf<Size extends string, Factor extends string>(
     config: Readonly<Record<Size | Factor, number>>,
     { addIssue }: Pick<z.core.$RefinementCtx, "addIssue">,
   ): void => {
-    const { [size]: found, [factor]: of } = config;
-    if (found % (times * of) === 0) return;
+    const { [size]: value, [factor]: of } = config;
+    if (value % (times * of) === 0) return;
     addIssue({
       code: "custom",
       path: [size],
       message: `Expected a multiple of ${
         times === 1 ? "" : `${times} x `
-      }${factor} (${of}), got ${found}`,
+      }${factor} (${of}), got ${value}`,
     });
   };
 }

@@ -163,8 +163,8 @@ function bucketOf(config: DebertaConfig, distance: number): number {
 }
 
 function maxDistance(config: DebertaConfig): number {
-  const { max_relative_positions: given } = config;
-  return given < 1 ? config.max_position_embeddings : given;
+  const { max_relative_positions: distance } = config;
+  return distance < 1 ? config.max_position_embeddings : distance;
 }
 
 /** Half of the rows of the table of relative positions. */

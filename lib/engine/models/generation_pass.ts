@@ -39,26 +39,29 @@ export interface StepTokens {
   readonly mask: tf.Tensor2D;
   /** Keys and values of the prompts, at all ranks. */
   readonly prompt: readonly LayerCache[];
-  /** Those of the generated tokens of all sequences, with a place for each that may follow. */
-  readonly own: readonly LayerCache[];
+  /**
+   * Those of the generated tokens of all sequences, with a slot for each that
+   * may follow.
+   */
+  readonly generated: readonly LayerCache[];
   /** The sequence that each continues, int32 `[sequences]`; undefined if itself. */
   readonly parents: tf.Tensor1D | undefined;
 }
 
 /**
  * Computes the next token of each sequence. Beams of a prompt share its keys
- * and values. The place of a token is its column, padding included: rotary
+ * and values. The position of a token is its column, padding included: rotary
  * positions and windows depend on distances alone.
  */
 export class StepPass extends TensorPass {
   /** Keys and values of the generated tokens, this one among them. */
   readonly layers: LayerCache[] = [];
   readonly #beams: number;
-  /** Columns of prompts, and places of generated tokens. */
-  readonly #sizes: readonly [prompt: number, own: number];
+  /** Columns of prompts, and slots of generated tokens. */
+  readonly #sizes: readonly [columns: number, slots: number];
   /** Column of the token, `[1]`. */
   readonly #column: tf.Tensor1D;
-  /** 1 for the token's place among the generated ones, `[1, 1, places, 1]`. */
+  /** 1 for the token's slot among the generated ones, `[1, 1, slots, 1]`. */
   readonly #isNow: tf.Tensor;
   /** 1 for tokens and 0 for padding, `[sequences, columns]`. */
   readonly #mask: tf.Tensor2D;
@@ -72,7 +75,7 @@ export class StepPass extends TensorPass {
     const { ids, at, mask } = step;
     const [sequences] = ids.shape;
     const [prompts, columns] = mask.shape;
-    const places = step.own[0]!.key.shape[2];
+    const slots = step.generated[0]!.key.shape[2];
     const ranks = rankCount(options.ranks);
     const beams = sequences / ranks / prompts;
     const ofPrompts: tf.Tensor2D = mask.reshape([1, prompts, 1, columns])
@@ -88,11 +91,11 @@ export class StepPass extends TensorPass {
       },
     });
     this.#beams = beams;
-    this.#sizes = [columns, places];
+    this.#sizes = [columns, slots];
     this.#column = at.add(columns);
-    const isNow = tokenRange(places).equal(at).cast("float32");
-    this.#isNow = isNow.reshape([1, 1, places, 1]);
-    this.#mask = ofPrompts.pad([[0, 0], [0, places]], 1);
+    const isNow = tokenRange(slots).equal(at).cast("float32");
+    this.#isNow = isNow.reshape([1, 1, slots, 1]);
+    this.#mask = ofPrompts.pad([[0, 0], [0, slots]], 1);
   }
 
   override embed(name: string, index: Index): Activation {
@@ -101,8 +104,8 @@ export class StepPass extends TensorPass {
   }
 
   override rotary(x: Activation, frequencies: Float32Array): Activation {
-    const [columns, places] = this.#sizes;
-    const angles = rotaryAngles(columns + places, frequencies);
+    const [columns, slots] = this.#sizes;
+    const angles = rotaryAngles(columns + slots, frequencies);
     const value = rotary(x.value as tf.Tensor4D, angles, this.#column);
     return { ...x, value };
   }
@@ -114,35 +117,37 @@ export class StepPass extends TensorPass {
     { scale, window = Infinity }: AttentionOptions<Activation>,
   ): Activation {
     const layer = this.layers.length;
-    const [prompt, before] = [this.step.prompt[layer]!, this.step.own[layer]!];
+    const prompt = this.step.prompt[layer]!;
+    const before = this.step.generated[layer]!;
     const isNow = this.#isNow;
-    // A layer's cache is copied once the layer is reached, or the copies of all would be in memory at once.
+    // A layer's cache is copied once the layer is reached, or the copies of all
+    // would be in memory at once.
     const parents = this.step.parents &&
       waitFor(this.step.parents, query.value);
     const follow = (cache: tf.Tensor) =>
       parents === undefined ? cache : engineOps().gather(cache, parents);
-    const own = {
+    const generated = {
       key: written({ cache: follow(before.key), now: key.value, isNow }).value,
       value:
         written({ cache: follow(before.value), now: value.value, isNow }).value,
     } as LayerCache;
-    this.layers.push(own);
-    const [sequences, shared, , depth] = own.key.shape;
+    this.layers.push(generated);
+    const [sequences, shared, , depth] = generated.key.shape;
     const rows: tf.Tensor = query.value
       .reshape([sequences, shared, -1, depth]);
     const products = tf.concat([
       this.#byBeam(this.#byPrompt(rows).matMul(prompt.key, false, true)),
-      rows.matMul(own.key, false, true),
+      rows.matMul(generated.key, false, true),
     ], 3);
     const { p } = softmax({
       products,
       scale: tf.scalar(scale ?? 1 / Math.sqrt(depth)),
       added: this.#addedIn(window),
     });
-    const [ofPrompt, ofOwn] = p.split([...this.#sizes], 3);
+    const [ofPrompt, ofGenerated] = p.split([...this.#sizes], 3);
     const context = this
       .#byBeam(this.#byPrompt(ofPrompt!).matMul(prompt.value))
-      .add(ofOwn!.matMul(own.value));
+      .add(ofGenerated!.matMul(generated.value));
     return { ...query, value: context.reshape([sequences, -1]) };
   }
 
@@ -165,7 +170,7 @@ export class StepPass extends TensorPass {
       .reshape([prompts! * beams, shared!, -1, width!]);
   }
 
-  /** Masks padding, places without a token yet, and tokens out of a window. */
+  /** Masks padding, slots without a token yet, and tokens out of a window. */
   #addedIn(window: number): tf.Tensor {
     return this.#added.getOrInsertComputed(window, () => {
       const [sequences, columns] = this.#mask.shape;
@@ -181,7 +186,7 @@ export class StepPass extends TensorPass {
   }
 }
 
-/** A cache with the values of one place. */
+/** A cache with the values of one slot replaced. */
 const written = fused(
   ({ cache, now, isNow }: Record<"cache" | "now" | "isNow", tf.Tensor>) => ({
     value: cache.mul(tf.sub(1, isNow)).add(now.mul(isNow)),

@@ -191,11 +191,13 @@ function frequenciesOf(config: Config, depth: number): Float32Array {
     case "linear":
       return frequencies.map((it) => it / factor);
     case "llama3": {
-      const known = rope.original_max_position_embeddings ??
+      const trainedPositions = rope.original_max_position_embeddings ??
         config.max_position_embeddings;
-      // Those that turn less than `low` times within the known positions are divided, those that turn more than `high` times are not.
+      // Those that turn less than `low` times within the positions that the
+      // model was trained on are divided, those that turn more than `high` times
+      // are not.
       return frequencies.map((it) => {
-        const turns = known * it / (2 * Math.PI);
+        const turns = trainedPositions * it / (2 * Math.PI);
         const kept = Math.min(1, Math.max(0, (turns - low!) / (high! - low!)));
         return (1 - kept) * it / factor + kept * it;
       });

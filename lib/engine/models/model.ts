@@ -128,8 +128,8 @@ export function inLayers<T>(
   layer: (i: number, x: T) => T,
   read?: Read<T>,
 ): T {
-  const known = new Map<T, T>();
-  const once = (x: T) => known.getOrInsertComputed(x, read!);
+  const readStates = new Map<T, T>();
+  const once = (x: T) => readStates.getOrInsertComputed(x, read!);
   for (let i = 0; i < count; i++) {
     m.observe?.(x);
     x = layer(i, read && i === count - 1 ? m.narrow(x, once) : x);
@@ -155,13 +155,19 @@ export function positionsOf(
   ids: Int32Array,
   seq: number,
 ): Int32Array<ArrayBuffer> {
+  const first = countsFromPadding ? padId + 1 : 0;
+  const positions = new Int32Array(ids.length);
   let count = 0;
-  return Int32Array.from(ids, (id, i) => {
+  for (const [i, id] of ids.entries()) {
     if (i % seq === 0) count = 0;
-    if (!countsFromPadding) return Math.min(count++, maxLength - 1);
-    if (id === padId) return padId;
-    return Math.min(padId + 1 + count++, padId + maxLength);
-  });
+    if (countsFromPadding && id === padId) {
+      positions[i] = padId;
+    } else {
+      positions[i] = first + Math.min(count, maxLength - 1);
+      count++;
+    }
+  }
+  return positions;
 }
 
 /**
@@ -184,7 +190,7 @@ export interface ParameterLayout {
   readonly size: number;
 }
 
-/** A trained tensor and its place in the flat vector. */
+/** A trained tensor, and where it is in the flat vector. */
 export interface Parameter extends Omit<HeadTensor, "start"> {
   /** In the vector. */
   readonly shape: readonly number[];
@@ -288,7 +294,8 @@ export abstract class WithHeads<T> {
         ...this.split(x, modules.slice(1), options),
       ]
       : this.split(x, modules, options);
-    return [read?.(query!) ?? query, ...others] as { [I in keyof Names]: T };
+    const narrowQuery = read === undefined ? query : read(query!);
+    return [narrowQuery, ...others] as { [I in keyof Names]: T };
   }
 
   /** The heads of the product of some modules, one after the other. */

@@ -210,24 +210,24 @@ export function storedTensors(file: SafetensorsFile, model: Model) {
   const [first] = model.tensors.keys();
   const isBare = tensors.has(first!.slice(prefix.length));
   const stored = (name: string): string => {
-    const own = isBare && name.startsWith(prefix)
+    const bare = isBare && name.startsWith(prefix)
       ? name.slice(prefix.length)
       : name;
-    if (tensors.has(own)) return own;
-    const old = own.replace(/LayerNorm\.weight$/, "LayerNorm.gamma")
+    if (tensors.has(bare)) return bare;
+    const old = bare.replace(/LayerNorm\.weight$/, "LayerNorm.gamma")
       .replace(/LayerNorm\.bias$/, "LayerNorm.beta");
-    return tensors.has(old) ? old : own;
+    return tensors.has(old) ? old : bare;
   };
   /** What is wrong with a tensor, to follow the name of the file. */
   const faultOf = (name: string, shape: readonly number[]) => {
-    const own = stored(name);
-    const entry = tensors.get(own);
-    if (entry === undefined) return `has no tensor "${own}"`;
+    const storedName = stored(name);
+    const entry = tensors.get(storedName);
+    if (entry === undefined) return `has no tensor "${storedName}"`;
     if (entry.shape.join() !== shape.join()) {
-      return `has tensor "${own}" with shape [${entry.shape}], but config.json requires [${shape}]`;
+      return `has tensor "${storedName}" with shape [${entry.shape}], but config.json requires [${shape}]`;
     }
     if (!FLOAT_TYPES.includes(entry.dtype)) {
-      return `has tensor "${own}" of type ${entry.dtype}, expected ${
+      return `has tensor "${storedName}" of type ${entry.dtype}, expected ${
         FLOAT_TYPES.join(" or ")
       }`;
     }

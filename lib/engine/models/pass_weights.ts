@@ -153,16 +153,19 @@ export class PassWeights {
     x: Activation,
     source?: DropoutSource,
   ): Activation {
-    const { sequences, tokens, at, read } = x;
-    let value: tf.Tensor | undefined;
+    let computed: tf.Tensor | undefined;
     const compute = () => {
       const { product, bias } = this.#product(modules, x, true);
       return dropout(bias === undefined ? product : product.add(bias), source);
     };
     return {
-      ...{ sequences, tokens, at, read },
+      sequences: x.sequences,
+      tokens: x.tokens,
+      at: x.at,
+      read: x.read,
       get value() {
-        return value ??= compute();
+        computed ??= compute();
+        return computed;
       },
       pending: () => ({ ...this.#product(modules, x), source }),
       dropped: (source) => this.linear(modules, x, source),
@@ -225,7 +228,8 @@ export class PassWeights {
     if (joined.modules.length === modules.length) return joined;
     const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
     const outputs = joined.outputs.slice(start, end);
-    const [from, size] = [sum(joined.outputs.slice(0, start)), sum(outputs)];
+    const from = sum(joined.outputs.slice(0, start));
+    const size = sum(outputs);
     return {
       modules,
       outputs,

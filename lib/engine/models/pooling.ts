@@ -80,11 +80,11 @@ export function parsePooling(modules: string, config: string): Pooling {
     );
   }
   const path = `${folder}/config.json`;
-  const found = PoolingConfig.safeParse(parseJson(config, path));
-  if (!found.success) {
+  const parsed = PoolingConfig.safeParse(parseJson(config, path));
+  if (!parsed.success) {
     throw new SyntaxError(`"${path}" is no configuration of a pooling`);
   }
-  const modes = poolingModes(found.data);
+  const modes = poolingModes(parsed.data);
   const [mode] = modes;
   if (modes.length !== 1 || !MODES.includes(mode!)) {
     throw new SyntaxError(

@@ -7,10 +7,10 @@ const byteLevel: TokenizerClass = {
   types: false,
   sets: {
     part: "pre_tokenizer",
-    value: (given, { add_prefix_space }) =>
-      given?.type !== "ByteLevel"
-        ? given
-        : { ...given, add_prefix_space: add_prefix_space ?? false },
+    value: (part, { add_prefix_space }) =>
+      part?.type !== "ByteLevel"
+        ? part
+        : { ...part, add_prefix_space: add_prefix_space ?? false },
   },
 };
 
@@ -65,16 +65,19 @@ export const xlmRoberta = relative("xlm-roberta", "XLMRoberta");
 /** CamemBERT (arXiv 1911.03894): RoBERTa with a French vocabulary. */
 export const camembert = relative("camembert", "Camembert");
 
-/** RoBERTa under another name and with another vocabulary. Its encoder is called `roberta` in transformers, too. */
+/**
+ * RoBERTa under another name and with another vocabulary. Its encoder is called
+ * `roberta` in transformers, too.
+ */
 function relative(type: string, name: string): Architecture {
-  const own = `${name}Tokenizer`;
+  const tokenizerClass = `${name}Tokenizer`;
   return {
     ...roberta,
     type,
     className: name,
     tokenizer: {
-      class: own,
-      classes: { [own]: { types: false } },
+      class: tokenizerClass,
+      classes: { [tokenizerClass]: { types: false } },
       pairType: 0,
     },
   };

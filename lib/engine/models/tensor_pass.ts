@@ -217,7 +217,8 @@ export class TensorPass extends WithHeads<Activation>
       ...norm,
       x: repeated(sum, rows),
       residual: last && repeated(last.value as tf.Tensor2D, rows),
-      ...{ bias, source },
+      bias,
+      source,
       ofProducts: last === undefined && rate === undefined,
     });
     return withValue(x, y);
@@ -225,9 +226,9 @@ export class TensorPass extends WithHeads<Activation>
 
   add(...terms: [x: Activation, residual: Activation]): Activation {
     const [x, residual] = narrowed(terms) as typeof terms;
-    const [y, other] = [x.value, residual.value];
-    const rows = Math.max(y.shape[0]!, other.shape[0]!);
-    return withValue(x, repeated(y, rows).add(repeated(other, rows)));
+    const rows = Math.max(x.value.shape[0]!, residual.value.shape[0]!);
+    const sum = repeated(x.value, rows).add(repeated(residual.value, rows));
+    return withValue(x, sum);
   }
 
   activate(x: Activation, by: ActivationName): Activation {
@@ -300,8 +301,8 @@ function pendingOf(x: Activation): PendingLinear {
 
 /** A product and its bias, for an activation function that does not apply dropout to them. */
 function undropped(x: Activation): PendingLinear {
-  const found = pendingOf(x);
-  if (found.source === undefined) return found;
+  const pending = pendingOf(x);
+  if (pending.source === undefined) return pending;
   throw new TypeError(
     "A dropout between a linear module and GELU or a gated unit is not supported: apply it after these",
   );

@@ -124,7 +124,14 @@ function lowRankLinear(
       : undefined;
     return {
       value: sum.reshape([-1, outputs]),
-      ...{ x, weight, down, up, used, scale, rate: draws[0]!.rate, keys },
+      x,
+      weight,
+      down,
+      up,
+      used,
+      scale,
+      rate: draws[0]!.rate,
+      keys,
     };
   }, (dy, { x, weight, down, up, used, scale, rate, keys }) => {
     const draws = keys?.unstack().map((maskKey) => ({ maskKey, rate })) ?? [{}];

@@ -165,7 +165,7 @@ function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
   const limit = (it: number) => isFinite(it) ? tf.scalar(it) : undefined;
   const before = limit(inputs.before);
   const after = limit(inputs.after);
-  const places = Float32Array.from(
+  const positions = Float32Array.from(
     { length: rows },
     (_, i) => start + i % queries,
   );
@@ -177,28 +177,36 @@ function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
     rate,
     before,
     after,
-    places: before === undefined && after === undefined
+    positions: before === undefined && after === undefined
       ? undefined
-      : inputs.at ?? tf.tensor4d(places, [1, 1, rows, 1]),
+      : inputs.at ?? tf.tensor4d(positions, [1, 1, rows, 1]),
   };
   // The queries of heads that share one of the keys are those of one head.
-  const own: tf.Tensor = query.reshape([batch, shared, rows, depth]);
+  const joined: tf.Tensor = query.reshape([batch, shared, rows, depth]);
   const context = withGradient(
-    { query: own, key, value, ...(bias && { bias }) },
+    { query: joined, key, value, ...(bias && { bias }) },
     () => {
-      const query = waitFor(own, earlier(done.forward));
+      const query = waitFor(joined, earlier(done.forward));
       const products = query.matMul(key, false, true);
       const { kept, logSum } = softmax({ products, ...frozen });
       const context = kept.matMul(value);
       done.forward.push(context);
       const stored = isStored ? products : undefined;
-      return { value: context, logSum, stored, own, key, v: value, ...frozen };
+      return {
+        value: context,
+        logSum,
+        stored,
+        joined,
+        key,
+        v: value,
+        ...frozen,
+      };
     },
-    (dContext, { logSum, stored, own, key, v, ...frozen }) => {
+    (dContext, { logSum, stored, joined, key, v, ...frozen }) => {
       const dy = waitFor(dContext, earlier(done.backward));
       const { dProducts, kept } = softmaxGradient({
         dKept: dy.matMul(v, false, true),
-        products: stored ?? waitFor(own, dy).matMul(key, false, true),
+        products: stored ?? waitFor(joined, dy).matMul(key, false, true),
         logSum,
         ...frozen,
       });
@@ -207,7 +215,7 @@ function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
       const isShared = bias !== undefined && bias.shape[0] < batch;
       return {
         query: dQuery,
-        key: dProducts.matMul(own, true, false),
+        key: dProducts.matMul(joined, true, false),
         value: kept.matMul(dy, true, false),
         bias: () => isShared ? dProducts.sum(0, true) : dProducts,
       };
@@ -221,8 +229,11 @@ type Frozen = DropoutDraw & {
   readonly scale: tf.Tensor;
   readonly mask: tf.Tensor | undefined;
   readonly bias: tf.Tensor | undefined;
-  /** Places of the queries among the keys, `[1 or batch, 1, 1 or queries, 1]`, where a distance is limited. */
-  readonly places: tf.Tensor | undefined;
+  /**
+   * Positions of the queries among the keys, `[1 or batch, 1, 1 or queries, 1]`,
+   * where a distance is limited.
+   */
+  readonly positions: tf.Tensor | undefined;
   readonly before: tf.Tensor | undefined;
   readonly after: tf.Tensor | undefined;
 };
@@ -262,12 +273,12 @@ const softmaxGradient = fused(
 
 function scores(
   products: tf.Tensor,
-  { scale, mask, bias, places, before, after }: Omit<Frozen, "maskKey">,
+  { scale, mask, bias, positions, before, after }: Omit<Frozen, "maskKey">,
 ): tf.Tensor {
   const biased = bias === undefined ? products : products.add(bias);
   const scaled: tf.Tensor = biased.mul(scale);
-  if (places === undefined) return mask ? scaled.add(mask) : scaled;
-  const distance = places.sub(tokenRange(products.shape[3]!));
+  if (positions === undefined) return mask ? scaled.add(mask) : scaled;
+  const distance = positions.sub(tokenRange(products.shape[3]!));
   const outside = [
     after && distance.less(after.neg()),
     before && distance.greater(before),
@@ -290,7 +301,7 @@ export function rangeOf<T extends tf.Tensor>(
   return x.slice(sizes.map((_, i) => i === axis ? start : 0), sizes);
 }
 
-/** The places of tokens, from 0: `[seq]` */
+/** The positions of tokens, from 0: `[seq]` */
 export function tokenRange(seq: number): tf.Tensor1D {
   return tf.tensor1d(Float32Array.from({ length: seq }, (_, i) => i));
 }

@@ -33,9 +33,9 @@ const PORTABLE: EngineOps = {
   loops: false,
   gather: (table, ids) => tf.gather(table, ids),
   sumByRow(values, row, rows) {
-    // Some models have a single token type, and a one-hot vector needs two places or more.
-    const places = tf.oneHot(row, Math.max(rows, 2)) as tf.Tensor2D;
-    return tf.matMul<tf.Tensor2D>(places, values, true)
+    // Some models have a single token type, and a one-hot vector needs a width of two or more.
+    const oneHot = tf.oneHot(row, Math.max(rows, 2)) as tf.Tensor2D;
+    return tf.matMul<tf.Tensor2D>(oneHot, values, true)
       .slice([0, 0], [rows, values.shape[1]]);
   },
   dropoutMask: (shape, key, rate) =>
@@ -120,7 +120,7 @@ const BLOCK = 509;
 
 /**
  * Uniform values for engines without a generator of their own: a hash of the
- * position, `fract(c sin(x))`, of the block it lies in and then of its place
+ * position, `fract(c sin(x))`, of the block it lies in and then of its index
  * there, shifted by the key. Good enough for masks.
  */
 function hashedUniform(
@@ -130,12 +130,12 @@ function hashedUniform(
   const size = elementCount(shape);
   const position = tf.range(0, size, 1, "float32");
   const block = position.div(BLOCK).floor();
-  const place = position.sub(block.mul(BLOCK));
+  const index = position.sub(block.mul(BLOCK));
   const [key1, key2] = key.cast("float32").mod(997).split(2);
   const ofBlock = hashed(block.mul(78.233).add(key2!.mul(37.719)));
-  const ofPlace = place.mul(12.9898).add(key1!.mul(4.1414))
+  const ofIndex = index.mul(12.9898).add(key1!.mul(4.1414))
     .add(ofBlock.mul(6283.1853));
-  return hashed(ofPlace).reshape([...shape]);
+  return hashed(ofIndex).reshape([...shape]);
 }
 
 function hashed(x: tf.Tensor): tf.Tensor {

@@ -40,12 +40,16 @@ export function layerNorm(
     { x, ...(residual && { residual }), gamma, ...(beta && { beta }) },
     () => {
       const compute = ofProducts ? forwardForProducts : forward;
-      const { sum = x, ...found } = compute({
-        ...{ x, bias, residual, gamma, beta },
+      const { value, sum = x, mean, scale } = compute({
+        x,
+        bias,
+        residual,
+        gamma,
+        beta,
         epsilon: tf.scalar(epsilon),
         ...draw,
       });
-      return { ...found, sum, gamma, ...draw };
+      return { value, mean, scale, sum, gamma, ...draw };
     },
     (dy, saved) => {
       const { sum, mean, scale } = saved;

@@ -19,9 +19,9 @@ export function rotary(
   angles: Angles,
   at?: tf.Tensor1D,
 ): tf.Tensor4D {
-  const places = at?.expandDims().cast<tf.Tensor2D>("int32");
+  const rows = at?.expandDims().cast<tf.Tensor2D>("int32");
   const [cos, sin] = angles.map((of) =>
-    places ? lookUp(of, places).reshape([-1, 1, 1, of.shape[1]]) : of
+    rows ? lookUp(of, rows).reshape([-1, 1, 1, of.shape[1]]) : of
   ) as [tf.Tensor, tf.Tensor];
   return withGradient(
     { x },

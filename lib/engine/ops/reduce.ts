@@ -40,6 +40,6 @@ function bySlices(
   if (!isLoop(x) || slice === 0) return reduce(x, -1, true);
   const sizes = [width % SLICES, ...Array<number>(SLICES).fill(slice)];
   const [rest, ...slices] = x.split(sizes, -1) as [tf.Tensor, ...tf.Tensor[]];
-  const found = reduce(slices.reduce(combine), -1, true);
-  return rest.size === 0 ? found : combine(found, reduce(rest, -1, true));
+  const ofSlices = reduce(slices.reduce(combine), -1, true);
+  return rest.size === 0 ? ofSlices : combine(ofSlices, reduce(rest, -1, true));
 }

@@ -88,26 +88,26 @@ function rankingLogits(
   const [anchors, ...texts] = sequencesOf(outputs, examples);
   const cosines = anchors!.matMul<tf.Tensor2D>(tf.concat(texts), false, true)
     .mul<tf.Tensor2D>(SCALE);
-  const own = tf.eye(examples);
-  const positive = cosines.slice([0, 0], [examples, examples]).mul(own)
+  const diagonal = tf.eye(examples);
+  const positive = cosines.slice([0, 0], [examples, examples]).mul(diagonal)
     .sum<tf.Tensor1D>(1);
 
   const sequences = texts.length + 1;
   const numbers = targets.reshape([examples, sequences]).transpose();
   const anchor = numbers.slice([0, 0], [1, examples]);
-  const found = numbers.slice([1, 0], [1, examples]);
+  const positiveText = numbers.slice([1, 0], [1, examples]);
   const text = numbers.slice([1, 0], [sequences - 1, examples])
     .reshape([1, -1]);
   const equalAnchors = anchor.reshape([examples, 1]).equal(anchor);
-  const equalPositives = found.reshape([examples, 1]).equal(text);
+  const equalPositives = positiveText.reshape([examples, 1]).equal(text);
   // A text is a positive of an anchor if a row of an equal anchor has it.
   const rows = equalAnchors.cast("float32")
     .matMul(equalPositives.cast("float32"));
   const isPositive = rows.greater(0)
     .logicalOr(anchor.reshape([examples, 1]).equal(text));
   const ofNegatives = tf.zeros([examples, examples * (sequences - 2)]);
-  const isOwn = tf.concat([own, ofNegatives], 1);
-  const masked = tf.relu(isPositive.cast("float32").sub(isOwn));
+  const isPaired = tf.concat([diagonal, ofNegatives], 1);
+  const masked = tf.relu(isPositive.cast("float32").sub(isPaired));
   return { logits: cosines.sub(masked.mul(MASKED)), positive };
 }
 

@@ -57,17 +57,17 @@ function block(
   const [rows, width] = states.shape;
   const [vocabulary] = table.shape;
   return withGradient({ states, table }, () => {
-    const own = waitFor(states, done.at(-engineLanes()));
-    const logits = own.matMul(table, false, true);
+    const blockStates = waitFor(states, done.at(-engineLanes()));
+    const logits = blockStates.matMul(table, false, true);
     const { logSum, p } = softmax({ logits });
     const ofNext = engineOps().gather(table, next);
     // A product, so that it is rounded as the others are.
-    const logit = own.reshape([rows, 1, width])
+    const logit = blockStates.reshape([rows, 1, width])
       .matMul(ofNext.reshape([rows, width, 1]));
     const value: tf.Tensor = logSum.sub(logit.reshape([rows, 1]));
     done.push(value);
     const dStates = p.matMul(table).sub(ofNext);
-    return { value, dStates, states: own, table, next };
+    return { value, dStates, states: blockStates, table, next };
   }, (dy, { dStates, states, table, next }) => ({
     states: dStates.mul(dy),
     table: () => {

@@ -26,10 +26,10 @@ export function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): void {
   const partial = `${path}.partial`;
-  const given = Object.entries(tensors).map(([name, it]) =>
+  const entries = Object.entries(tensors).map(([name, it]) =>
     [name, "shape" in it ? it : { shape: [it.length], values: it }] as const
   );
-  const types = given.map(([name, { shape, values }]) =>
+  const types = entries.map(([name, { shape, values }]) =>
     [name, { shape, dtype: dtypeOf(values) }] as const
   );
   {
@@ -38,7 +38,7 @@ export function writeSafetensors(
       new Map(types),
       new Map(Object.entries(metadata)),
     );
-    for (const [name, { values }] of given) file.write(name, values);
+    for (const [name, { values }] of entries) file.write(name, values);
     file.sync();
   }
   Deno.renameSync(partial, path);

@@ -31,9 +31,9 @@ export const matryoshka: Schedule<"matryoshka", typeof settings> = {
   scaling: "rank",
   settings,
   lowestRank: ({ ranks = [1] }) => Math.min(...ranks),
-  objective({ objective, ranks: given }, adapter) {
+  objective({ objective, ranks: chosen }, adapter) {
     const { rank: maxRank } = adapter;
-    const ranks = given ?? Array.from({ length: maxRank }, (_, i) => i + 1);
+    const ranks = chosen ?? Array.from({ length: maxRank }, (_, i) => i + 1);
     checkPrefixes(ranks, maxRank);
     const scales = ranks.map((rank) => rankScale(rank, adapter));
     const share = 1 / ranks.length;

@@ -30,8 +30,8 @@ type RecordsOf<Schedules extends readonly Schedule[]> = {
 
 /** The schedule of this name, one of {@linkcode SCHEDULE_NAMES}. */
 export function scheduleNamed(name: string): Schedule {
-  const known: readonly Schedule[] = SCHEDULES;
-  return known.find((schedule) => schedule.name === name)!;
+  const schedules: readonly Schedule[] = SCHEDULES;
+  return schedules.find((schedule) => schedule.name === name)!;
 }
 
 /** Trainings without adapters: of the classification head on a frozen encoder, the lower bound, and of all weights, the upper one. */
@@ -120,12 +120,12 @@ export function provenanceTitle(
     : isBound(trained)
     ? BOUNDS[trained]
     : scheduleNamed(trained);
-  const own = imported ? `Imported ${title}` : title;
+  const source = imported ? `Imported ${title}` : title;
   const reduced = reducedBy === "truncation"
     ? `Truncated ${imported ? `imported ${title}` : title}`
     : reducedBy === "svd"
-    ? `${own} by SVD`
-    : own;
+    ? `${source} by SVD`
+    : source;
   const fitted = reducedBy === null && trained === fixed.name
     ? " with a fitted head"
     : ", a head per rank";

@@ -342,8 +342,8 @@ export class TensorflowBinding {
     const from = this.#get(id).dtype;
     if (from === type) return id;
     const key = `${id} ${type}`;
-    const known = this.#trace?.casts.get(key);
-    if (known !== undefined) return known;
+    const earlier = this.#trace?.casts.get(key);
+    if (earlier !== undefined) return earlier;
     const types = [typeAttribute("SrcT", from), typeAttribute("DstT", type)];
     const cast = this.#add(this.#run("Cast", types, [id], 1)[0]!);
     this.#trace?.casts.set(key, cast);
@@ -351,8 +351,10 @@ export class TensorflowBinding {
   }
 
   #add(tensor: HeldTensor): number {
-    this.#tensors.set(this.#nextId, tensor);
-    return this.#nextId++;
+    const id = this.#nextId;
+    this.#nextId++;
+    this.#tensors.set(id, tensor);
+    return id;
   }
 
   /** Adds tensors and returns their metadata. bfloat16 appears as float32, since tfjs does not know it. */

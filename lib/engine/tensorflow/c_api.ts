@@ -112,25 +112,40 @@ const symbols = {
   TFE_ContextRemoveFunction: c("void", ptr, buf, ptr),
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of an open libtensorflow, and the status of those that can fail. */
-export type LibTensorflow = ReturnType<typeof openSymbols>;
+type Functions = Deno.DynamicLibrary<typeof symbols>["symbols"];
+
+/**
+ * The functions of an open libtensorflow, and the status of those that can
+ * fail.
+ */
+export interface LibTensorflow extends Functions {
+  /** The `TF_Status` that is passed to every call that can fail. */
+  readonly status: Deno.PointerValue;
+  /**
+   * Takes the library's files out of memory, most of which only loading or
+   * compiling reads: what is used comes back from the system's page cache.
+   */
+  releasePages(): void;
+  /**
+   * Throws if the last call failed.
+   *
+   * @param action What the call was for; the prefix of the error message.
+   */
+  check(action: string): void;
+}
 
 /** Opens a library that is loaded already, with one status for all its calls. */
-export function openSymbols(path: string, releasePages: () => void) {
+export function openSymbols(
+  path: string,
+  releasePages: () => void,
+): LibTensorflow {
   const library = Deno.dlopen(path, symbols).symbols;
   const status = library.TF_NewStatus();
   return {
     ...library,
-    /** The `TF_Status` that is passed to every call that can fail. */
     status,
-    /** Takes the library's files out of memory, most of which only loading or compiling reads: what is used comes back from the system's page cache. */
     releasePages,
-    /**
-     * Throws if the last call failed.
-     *
-     * @param action What the call was for; the prefix of the error message.
-     */
-    check(action: string): void {
+    check(action) {
       if (library.TF_GetCode(status) === 0) return;
       throw new Error(`${action}: ${textAt(library.TF_Message(status))}`);
     },

@@ -4,15 +4,24 @@ import { entriesOf, ifThere } from "../../files/files.ts";
 
 /** Folders through which processes share the functions that XLA has compiled. */
 export interface CompiledFolders {
-  /** What earlier processes have compiled, a folder for each function; only read. A file is named by its SHA-256, and as the library names it. */
-  readonly kept: string;
+  /**
+   * What earlier processes have compiled, a folder for each function; only
+   * read. A file is named by its SHA-256, and as the library names it.
+   */
+  readonly before: string;
   /** A folder of this process, for what it compiles. */
-  readonly own: string;
+  readonly now: string;
 }
 
-/** Folder, below {@linkcode CompiledFolders.own}, in which the library looks for functions and writes them. */
+/**
+ * Folder, below {@linkcode CompiledFolders.now}, in which the library looks for
+ * functions and writes them.
+ */
 const LIBRARY_FOLDER = "library";
-/** Folder, below {@linkcode CompiledFolders.own}, of what was compiled or used, by function. */
+/**
+ * Folder, below {@linkcode CompiledFolders.now}, of what was compiled or used,
+ * by function.
+ */
 const FUNCTIONS_FOLDER = "functions";
 
 /** Matches the names of functions; see `TensorflowBinding.endTrace()`. */
@@ -33,15 +42,15 @@ function filesIn(folder: string): string[] {
 export class CompiledFunctions {
   constructor(private readonly folders: CompiledFolders) {
     for (const folder of [LIBRARY_FOLDER, FUNCTIONS_FOLDER]) {
-      Deno.mkdirSync(join(folders.own, folder), { recursive: true });
+      Deno.mkdirSync(join(folders.now, folder), { recursive: true });
     }
   }
 
   /** Environment variables of the library, to set before it is loaded. */
-  static environment({ own }: CompiledFolders): Record<string, string> {
+  static environment({ now }: CompiledFolders): Record<string, string> {
     return {
       TF_XLA_FLAGS: `--tf_xla_persistent_cache_directory="${
-        join(own, LIBRARY_FOLDER).replaceAll(/["\\]/g, "\\$&")
+        join(now, LIBRARY_FOLDER).replaceAll(/["\\]/g, "\\$&")
       }"`,
     };
   }
@@ -57,30 +66,33 @@ export class CompiledFunctions {
     functions: ReadonlyMap<string, () => void>,
     call: () => T,
   ): T {
-    const shared = join(this.folders.own, LIBRARY_FOLDER);
-    const found = new Set<string>();
+    const library = join(this.folders.now, LIBRARY_FOLDER);
+    const earlierFiles = new Set<string>();
     for (const [name, compile] of functions) {
-      const own = join(this.folders.own, FUNCTIONS_FOLDER, name);
-      Deno.mkdirSync(own);
-      const kept = this.#take(name, shared);
-      for (const file of kept) found.add(file);
+      const folder = join(this.folders.now, FUNCTIONS_FOLDER, name);
+      Deno.mkdirSync(folder);
+      const copied = this.#copyKept(name, library);
+      for (const file of copied) earlierFiles.add(file);
       // An empty folder records a hit.
-      if (kept.length > 0) continue;
+      if (copied.length > 0) continue;
       compile();
-      for (const file of filesIn(shared)) {
-        if (found.has(file)) continue;
-        Deno.copyFileSync(join(shared, file), join(own, file));
-        found.add(file);
+      for (const file of filesIn(library)) {
+        if (earlierFiles.has(file)) continue;
+        Deno.copyFileSync(join(library, file), join(folder, file));
+        earlierFiles.add(file);
       }
     }
     const result = call();
-    for (const file of filesIn(shared)) Deno.removeSync(join(shared, file));
+    for (const file of filesIn(library)) Deno.removeSync(join(library, file));
     return result;
   }
 
-  /** Copies the files that were kept of a function, but for those that have changed, and returns their names. */
-  #take(name: string, to: string): string[] {
-    const folder = join(this.folders.kept, name);
+  /**
+   * Copies the files that were kept of a function, but for those that have
+   * changed, and returns their names.
+   */
+  #copyKept(name: string, to: string): string[] {
+    const folder = join(this.folders.before, name);
     try {
       return filesIn(folder).flatMap((kept) => {
         const [, sha256, file] = /^([0-9a-f]{64})\.(.+)$/.exec(kept) ?? [];
@@ -91,7 +103,8 @@ export class CompiledFunctions {
         return [file];
       });
     } catch (error) {
-      // It was removed, or made again where a confined process may not read: it is compiled again.
+      // It was removed, or made again where a confined process may not read: it
+      // is compiled again.
       if (
         error instanceof Deno.errors.NotFound ||
         error instanceof Deno.errors.PermissionDenied
@@ -101,7 +114,10 @@ export class CompiledFunctions {
   }
 }
 
-/** Bytes of compiled functions that are kept; those that were used least recently go first. */
+/**
+ * Bytes of compiled functions that are kept; those that were used least
+ * recently go first.
+ */
 const MAX_BYTES = 2 ** 30;
 
 /** Largest file that is kept. */
@@ -113,24 +129,25 @@ const MAX_FILE_BYTES = 2 ** 26;
  * @param maxBytes Bytes of compiled functions to keep, of all engines.
  */
 export function keepCompiled(
-  { kept, own }: CompiledFolders,
+  { before, now }: CompiledFolders,
   maxBytes = MAX_BYTES,
 ): void {
-  const functions = join(own, FUNCTIONS_FOLDER);
+  const functions = join(now, FUNCTIONS_FOLDER);
   let isNew = false;
   for (const { name, isDirectory } of entriesOf(functions)) {
     if (!isDirectory || !NAME.test(name)) continue;
-    const [from, to] = [join(functions, name), join(kept, name)];
+    const from = join(functions, name);
+    const to = join(before, name);
     const files = filesIn(from);
     for (const file of files) keep(join(from, file), to);
     isNew ||= files.length > 0;
     // It has used what was kept.
-    const now = new Date();
+    const time = new Date();
     for (const it of files.length === 0 ? filesIn(to) : []) {
-      ifThere(() => Deno.utimeSync(join(to, it), now, now));
+      ifThere(() => Deno.utimeSync(join(to, it), time, time));
     }
   }
-  if (isNew) trim(dirname(kept), maxBytes);
+  if (isNew) trim(dirname(before), maxBytes);
 }
 
 function keep(path: string, to: string): void {
@@ -147,9 +164,12 @@ function keep(path: string, to: string): void {
   });
 }
 
-/** Removes the functions that were used least recently, of all engines, until the others are small enough. */
+/**
+ * Removes the functions that were used least recently, of all engines, until
+ * the others are small enough.
+ */
 function trim(root: string, maxBytes: number): void {
-  const found = entriesOf(root).map(({ name }) => join(root, name))
+  const functions = entriesOf(root).map(({ name }) => join(root, name))
     .flatMap((engine) =>
       entriesOf(engine).map(({ name }) => join(engine, name))
     )
@@ -162,7 +182,7 @@ function trim(root: string, maxBytes: number): void {
       return { path, bytes, used };
     }).sort((a, b) => b.used - a.used);
   let total = 0;
-  for (const { path, bytes } of found) {
+  for (const { path, bytes } of functions) {
     total += bytes;
     if (total <= maxBytes) continue;
     ifThere(() => Deno.removeSync(path, { recursive: true }));

@@ -114,10 +114,10 @@ export class Graph {
     for (const { output } of inputs.slice(end)) {
       library.TF_AddInput(node, output);
     }
-    const given = single === undefined
+    const setByCaller = single === undefined
       ? attributes
       : attributes.filter(({ name }) => name !== "N");
-    setAttributes(library, "TF_", node, opName, given);
+    setAttributes(library, "TF_", node, opName, setByCaller);
     return this.#finish(node, opName, outputs);
   }
 
@@ -215,11 +215,9 @@ export class Graph {
   ): Deno.PointerValue {
     const nodeOutputs = inputs.map(({ nodeOutput }) => nodeOutput);
     this.#hash.update(JSON.stringify([opName, properties, nodeOutputs]));
-    return this.library.TF_NewOperation(
-      this.#graph,
-      cString(opName),
-      new TextEncoder().encode(`n${this.#nodes++}\0`),
-    );
+    const name = new TextEncoder().encode(`n${this.#nodes}\0`);
+    this.#nodes++;
+    return this.library.TF_NewOperation(this.#graph, cString(opName), name);
   }
 
   /**

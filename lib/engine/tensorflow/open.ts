@@ -134,11 +134,10 @@ export function openContext(
 ): Deno.PointerValue {
   // Varints of two bytes, seven bits in each, the lowest first.
   const varint = (value: number) => [value & 127 | 128, value >> 7];
-  const config = Uint8Array.from([
-    ...[0x10, ...varint(intraOpThreads)],
-    ...[0x28, ...varint(interOpThreads)],
-    ...[0x32, 2, 0x20, 1],
-  ]);
+  const intraOp = [0x10, ...varint(intraOpThreads)];
+  const interOp = [0x28, ...varint(interOpThreads)];
+  const gpuOptions = [0x32, 2, 0x20, 1];
+  const config = Uint8Array.from([...intraOp, ...interOp, ...gpuOptions]);
   const options = library.TFE_NewContextOptions();
   library.TFE_ContextOptionsSetConfig(
     options,

@@ -79,18 +79,18 @@ export function allocateTensor(
 ): Deno.PointerValue {
   const { View, perValue } = storageOf(dtype);
   const size = elementCount(shape) * perValue * View.BYTES_PER_ELEMENT;
-  const given = typeof values === "function" || values instanceof View
+  const source = typeof values === "function" || values instanceof View
     ? values
     : View.from(values);
-  if (typeof given !== "function" && given.byteLength !== size) {
+  if (typeof source !== "function" && source.byteLength !== size) {
     throw new Error(
-      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${given.byteLength}`,
+      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${source.byteLength}`,
     );
   }
   const tensor = allocate(library, shape, dtype, size);
   const memory = tensorBytes(library, tensor);
-  if (typeof given === "function") given(memory);
-  else memory.set(new Uint8Array(given.buffer, given.byteOffset, size));
+  if (typeof source === "function") source(memory);
+  else memory.set(new Uint8Array(source.buffer, source.byteOffset, size));
   return tensor;
 }
 

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type EncodedExamples, readPlaces } from "../../data/example.ts";
+import { type EncodedExamples, unitsOf } from "../../data/example.ts";
 import { engineLanes, enginePrecision } from "../backend.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { type PositionedModel, positionsOf } from "../models/model.ts";
@@ -109,10 +109,10 @@ export function padBatch(
       mask.fill(1, row, row + end - start);
       tokens += end - start;
     }
-    for (const { place, token } of readPlaces(examples, example)) {
+    for (const { unit, token } of unitsOf(examples, example)) {
       const row = (i * unitsPerExample + token) * width;
       for (let k = 0; k < width; k++) {
-        labels[row + k] = examples.labels?.[place * width + k] ?? 0;
+        labels[row + k] = examples.labels?.[unit * width + k] ?? 0;
       }
     }
   });
@@ -246,10 +246,12 @@ export function paddedLengths(
     batches,
     (indices) => longestOf(examples, indices),
   );
-  const uses = [...sizes].sort(([a], [b]) => a - b).map(([length, found]) => ({
+  const uses = [...sizes].sort(([a], [b]) => a - b).map((
+    [length, batches],
+  ) => ({
     length,
     sequences: passes * (examples.sequencesPerExample ?? 1) *
-      found.reduce((sum, { length }) => sum + length, 0),
+      batches.reduce((sum, { length }) => sum + length, 0),
   }));
   const chosen = cheapestLengths(uses, (length) => flops([1, length]));
   return (indices) => {

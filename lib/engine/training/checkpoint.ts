@@ -17,7 +17,10 @@ export interface Checkpoint extends StateValues {
 /** NaN where a metric is undefined; JSON writes null. */
 const figure = z.number().nullable().transform((value) => value ?? NaN);
 
-/** Scores of the parameters after an epoch, on examples that they were not trained on. */
+/**
+ * Scores of the parameters after an epoch, on examples that they were not
+ * trained on.
+ */
 export const EpochScores = z.strictObject({
   /** From 1. */
   epoch: z.int().min(1),
@@ -85,15 +88,20 @@ export type TrainingProgress = z.output<typeof Progress>;
 /** Writes a checkpoint, replacing the previous one atomically. */
 export function saveCheckpoint(
   path: string,
-  { progress: given, best, ...others }: Checkpoint,
+  { progress, best, ...others }: Checkpoint,
 ): void {
-  const progress = JSON.stringify(given);
+  const text = JSON.stringify(progress);
   const tensors = { ...others, ...best && { best } };
-  const metadata = { progress, checksum: checksum(progress, tensors) };
-  writeSafetensors(path, tensors, metadata);
+  writeSafetensors(path, tensors, {
+    progress: text,
+    checksum: checksum(text, tensors),
+  });
 }
 
-/** SHA-256 of everything in a checkpoint, since a training resumed from a damaged one would look like any other. */
+/**
+ * SHA-256 of everything in a checkpoint, since a training resumed from a
+ * damaged one would look like any other.
+ */
 function checksum(
   progress: string,
   tensors: Readonly<Record<string, Float32Array>>,
@@ -120,8 +128,8 @@ export function loadCheckpoint(path: string): Checkpoint | undefined {
   const tensors = new Map(
     file.tensors.keys().map((name) => [name, file.floats(name)]),
   );
-  const found = checksum(progress, Object.fromEntries(tensors));
-  if (file.metadata.get("checksum") === found) {
+  const expected = checksum(progress, Object.fromEntries(tensors));
+  if (file.metadata.get("checksum") === expected) {
     // What has the right checksum is what saveCheckpoint() wrote.
     return {
       values: tensors.get("values")!,

@@ -1,8 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
   type EncodedExamples,
-  readPlaces,
   unitCount,
+  unitsOf,
 } from "../../data/example.ts";
 import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import {
@@ -121,11 +121,11 @@ export function evaluator(
         if (all.length === 0) all = new Float32Array(ranks * count * width);
         for (let rank = 0; rank < ranks; rank++) {
           indices.forEach((example, row) => {
-            for (const { place, token } of readPlaces(examples, example)) {
+            for (const { unit, token } of unitsOf(examples, example)) {
               const from = (rank * rows + row * perExample + token) * width;
               all.set(
                 batch.subarray(from, from + width),
-                (rank * count + place) * width,
+                (rank * count + unit) * width,
               );
             }
           });
@@ -158,11 +158,11 @@ function headsAt(
   ranks: readonly number[],
   heads: RankHeads,
 ): Record<string, tf.Tensor> {
-  const own = ranks.map((rank) => heads.get(rank)!);
+  const layers = ranks.map((rank) => heads.get(rank)!);
   return Object.fromEntries(
-    Object.entries(own[0]!).map(([name, { shape }]) => {
-      const values = own.flatMap((head) => [...head[name]!.values]);
-      return [name, tf.tensor(values, [own.length, ...shape])];
+    Object.entries(layers[0]!).map(([name, { shape }]) => {
+      const values = layers.flatMap((layer) => [...layer[name]!.values]);
+      return [name, tf.tensor(values, [layers.length, ...shape])];
     }),
   );
 }

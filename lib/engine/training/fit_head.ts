@@ -28,16 +28,33 @@ export interface FittedExamples {
 }
 
 /** A fitted layer. */
-export type FittedHead = Awaited<ReturnType<typeof fitHead>>;
+export interface FittedHead {
+  /** `[outputs, size]` */
+  readonly layer: Float64Array;
+  /** Pull that was chosen; null if the initial layer is better than all fits. */
+  readonly pull: number | null;
+  /** Loss of the held-out examples. */
+  readonly heldOut: {
+    /** By the initial layer. */
+    readonly given: number;
+    /** By the layer with the chosen pull. */
+    readonly fitted: number;
+  };
+  /** Floating-point operations of all products. */
+  readonly flops: number;
+}
 
-/** Pulls towards the given layer that are tried, each from the fit before, as multiples of the mean square of a feature. */
+/**
+ * Pulls towards the initial layer that are tried, each from the fit before, as
+ * multiples of the mean square of a feature.
+ */
 const PULLS = [1e-1, 1e-2, 1e-3, 1e-4];
 
 /** One in so many examples is held out to choose the pull. */
 const HELD_OUT = 5;
 
 /**
- * Fits a layer W by the mean loss plus `pull * |W - W0|^2`, with W0 the given
+ * Fits a layer W by the mean loss plus `pull * |W - W0|^2`, with W0 the initial
  * one. The pull is that with the lowest loss on the first fifth of the
  * examples, which its fits leave out; with it, the layer is fitted to all. If
  * no fit is better there than W0, that is kept.
@@ -47,22 +64,23 @@ const HELD_OUT = 5;
  */
 export async function fitHead(
   { features, ...examples }: FittedExamples,
-  layer: Float64Array,
+  initial: Float64Array,
   loss: LossName,
-) {
+): Promise<FittedHead> {
   const { count } = examples;
-  // With features of mean square 1, a gradient has about the length of a first step.
+  // With features of mean square 1, a gradient has about the length of a first
+  // step.
   const size = Math.sqrt(dot(features, features) / features.length);
   const scaled = { ...examples, features: features.map((it) => it / size) };
-  const given: Float64Array = layer.map((it) => it * size);
+  const start: Float64Array = initial.map((it) => it * size);
   const held = Math.floor(count / HELD_OUT);
   const lossOf = (from: number, to: number) =>
-    meanLoss(scaled, [from, to], given, loss);
+    meanLoss(scaled, [from, to], start, loss);
   using rest = lossOf(held, count);
   using heldOut = lossOf(0, held);
-  const givenLoss = await heldOut.loss(given);
-  let best = { pull: null as number | null, loss: givenLoss, fit: given };
-  let fit = given;
+  const startLoss = await heldOut.loss(start);
+  let best = { pull: null as number | null, loss: startLoss, fit: start };
+  let fit = start;
   for (const pull of PULLS) {
     fit = await rest.solve(pull, fit);
     const loss = await heldOut.loss(fit);
@@ -72,29 +90,30 @@ export async function fitHead(
   using all = lossOf(0, count);
   return {
     layer: best.pull === null
-      ? layer
+      ? initial
       : (await all.solve(best.pull, best.fit)).map((it) => it / size),
-    /** Pull that was chosen; null if the given layer is better than all fits. */
     pull: best.pull,
-    /** Loss of the held-out examples by the given layer, and by the chosen one. */
-    heldOut: { given: givenLoss, fitted: best.loss },
-    /** Floating-point operations of all products. */
+    heldOut: { given: startLoss, fitted: best.loss },
     flops: rest.flops() + heldOut.flops() + all.flops(),
   };
 }
 
-/** The mean loss of some examples as a function of the layer. */
+/**
+ * The mean loss of some examples as a function of the layer.
+ *
+ * @param start The layer that fits are pulled towards
+ */
 function meanLoss(
   { features, targets, weights, classWeights, ...all }: FittedExamples,
   [from, to]: readonly [number, number],
-  given: Float64Array,
+  start: Float64Array,
   loss: LossName,
 ) {
   const count = to - from;
   const rows = (values: Float32Array) => {
     const width = values.length / all.count;
-    const own = values.subarray(from * width, to * width);
-    return tf.tensor(own, width === 1 ? [count] : [count, width]);
+    const part = values.subarray(from * width, to * width);
+    return tf.tensor(part, width === 1 ? [count] : [count, width]);
   };
   const sum = weights.subarray(from, to).reduce((sum, it) => sum + it, 0);
   const inputs = {
@@ -127,21 +146,24 @@ function meanLoss(
   });
   let flops = 0;
   const at = async (values: Float64Array) => {
-    flops += 4 * count * given.length;
+    flops += 4 * count * start.length;
     const layer = layerOf(values);
-    const found = evaluate({ ...inputs, layer });
-    const [value] = await found.loss.data();
-    const gradient = Float64Array.from(await found.gradient.data());
-    tf.dispose([layer, found.loss, found.gradient]);
+    const results = evaluate({ ...inputs, layer });
+    const [value] = await results.loss.data();
+    const gradient = Float64Array.from(await results.gradient.data());
+    tf.dispose([layer, results.loss, results.gradient]);
     return { value: value!, gradient };
   };
-  /** Of the change from the given layer with the lowest squared error and pull, `[size, size + 1]`. */
+  /**
+   * Equations of the change from the start with the lowest squared error and
+   * pull, `[size, size + 1]`.
+   */
   const normalEquations = async (pull: number) => {
     const { features } = inputs;
     const products = tf.tidy(() => {
       const [targets, weights] = [inputs.targets, inputs.weights]
         .map((it) => it.expandDims(1));
-      const error = features.matMul(layerOf(given), false, true).sub(targets!);
+      const error = features.matMul(layerOf(start), false, true).sub(targets!);
       return features.mul(weights!).matMul(features.concat(error, 1), true);
     });
     flops += 2 * count * size * (size + 2);
@@ -154,14 +176,17 @@ function meanLoss(
   };
   return {
     loss: async (layer: Float64Array) => (await at(layer)).value,
-    /** The layer with the lowest loss and pull, of other losses than the squared error searched from `from`. */
+    /**
+     * The layer with the lowest loss and pull, of other losses than the squared
+     * error searched from `from`.
+     */
     solve: async (pull: number, from: Float64Array) => {
       if (loss === "squared-error") {
-        return moved(given, solved(await normalEquations(pull)), -1);
+        return moved(start, solved(await normalEquations(pull)), -1);
       }
       return await minimize(async (layer) => {
         const { value, gradient } = await at(layer);
-        const away = moved(layer, given, -1);
+        const away = moved(layer, start, -1);
         addTo(gradient, 2 * pull, away);
         return { value: value + pull * dot(away, away), gradient };
       }, from);
@@ -175,9 +200,11 @@ function meanLoss(
   };
 }
 
-/** Most iterations of L-BFGS, the number of pairs that it keeps, and the share of the value by which an iteration must decrease it. */
+/** Maximum iterations of L-BFGS. */
 const ITERATIONS = 200;
+/** Number of pairs that it keeps. */
 const PAIRS = 10;
+/** Share of the value by which an iteration must decrease it. */
 const TOLERANCE = 1e-5;
 
 /**
@@ -216,27 +243,31 @@ async function minimize(
     const slope = dot(gradient, direction);
     let length = 1;
     let next = moved(at, direction, length);
-    let found = await evaluate(next);
-    while (found.value > value + 1e-4 * length * slope) {
+    let result = await evaluate(next);
+    while (result.value > value + 1e-4 * length * slope) {
       length /= 2;
       // In float32, no step decreases the value at its minimum.
       if (length < 1e-6) return at;
       next = moved(at, direction, length);
-      found = await evaluate(next);
+      result = await evaluate(next);
     }
-    if (value - found.value <= TOLERANCE * Math.abs(value)) return next;
+    if (value - result.value <= TOLERANCE * Math.abs(value)) return next;
     const step = moved(next, at, -1);
-    const change = moved(found.gradient, gradient, -1);
+    const change = moved(result.gradient, gradient, -1);
     const curvature = dot(step, change);
     if (curvature > 0) pairs.push({ step, change, curvature });
     if (pairs.length > PAIRS) pairs.shift();
     at = next;
-    ({ value, gradient } = found);
+    value = result.value;
+    gradient = result.gradient;
   }
   return at;
 }
 
-/** Solves the equations of a positive definite matrix, `[size, size + 1]`, by elimination in place (Gauss and Jordan). */
+/**
+ * Solves the equations of a positive definite matrix, `[size, size + 1]`, by
+ * elimination in place (Gauss and Jordan).
+ */
 function solved(rows: readonly Float64Array[]): Float64Array {
   for (const [i, row] of rows.entries()) {
     for (const other of rows) {

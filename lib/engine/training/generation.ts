@@ -75,13 +75,15 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
   const candidates = candidateCount(options);
   const reader = lastReader(model);
   const tensorsOf = ({ values, scale }: AdapterTensors): PassTensors => ({
-    ...{ weights, layout, ranks: { scale } },
+    weights,
+    layout,
+    ranks: { scale },
     parameters: splitParameters(values, layout),
   });
 
   /** The next tokens of each sequence and their scores, `[sequences, candidates]` each, by the passes of all shards. */
   function run(passes: readonly (PromptPass | StepPass)[]) {
-    const found = passes.map((pass) => {
+    const candidatesOf = passes.map((pass) => {
       const logits = forward(reader, pass, layout.labels).value;
       const { values, indices } = tf.topk(logits, candidates);
       // A single beam compares nothing but the candidates of one token.
@@ -91,8 +93,8 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
       return { tokens: indices, scores };
     });
     return {
-      tokens: tf.concat(found.map(({ tokens }) => tokens)),
-      scores: tf.concat(found.map(({ scores }) => scores)),
+      tokens: tf.concat(candidatesOf.map(({ tokens }) => tokens)),
+      scores: tf.concat(candidatesOf.map(({ scores }) => scores)),
       caches: passes.map(({ layers }) => layers),
     };
   }
@@ -113,9 +115,9 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
   });
 
   const writeToken = trace((
-    { adapter, ids, at, mask, parents, prompt, own }:
-      & Omit<StepTokens, "prompt" | "own">
-      & Readonly<Record<"prompt" | "own", Caches>>
+    { adapter, ids, at, mask, parents, prompt, generated }:
+      & Omit<StepTokens, "prompt" | "generated">
+      & Readonly<Record<"prompt" | "generated", Caches>>
       & { readonly adapter: AdapterTensors },
   ) => {
     const sizes = shardSizes(mask.shape[0], 1);
@@ -124,8 +126,11 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
     const shards = splitBatch({ ids, parents }, rows);
     return run(shards.map((tokens, shard) =>
       new StepPass(tensorsOf(adapter), {
-        ...{ ...tokens, at, mask: masks[shard]! },
-        ...{ prompt: prompt[shard]!, own: own[shard]! },
+        ...tokens,
+        at,
+        mask: masks[shard]!,
+        prompt: prompt[shard]!,
+        generated: generated[shard]!,
       })
     ));
   });
@@ -200,13 +205,16 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
     caches = emptyCaches(prompt, beams, maxTokens);
     try {
       for (let at = 0;; at++) {
-        const found = [await tokens.data(), await scores.data()] as const;
+        const tokenValues = await tokens.data();
+        const scoreValues = await scores.data();
         tf.dispose([tokens, scores]);
         const size = (at === 0 ? 1 : beams) * candidates;
         shards.flat().forEach((search, i) => {
-          const [tokens, scores] = found
-            .map((of) => of.subarray(i * size, (i + 1) * size));
-          search.advance(tokens!, scores!);
+          const start = i * size;
+          search.advance(
+            tokenValues.subarray(start, start + size),
+            scoreValues.subarray(start, start + size),
+          );
         });
         await onToken();
         if (shards.flat().every(({ isDone }) => isDone)) return;
@@ -219,16 +227,19 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
             running.map(({ parent }) => i * beams + parent)
           )
         );
-        const own = caches;
+        const generated = caches;
         ({ tokens, scores, caches } = tf.tidy(() =>
           writeToken({
-            ...{ adapter, mask, prompt, own },
+            adapter,
+            mask,
+            prompt,
+            generated,
             ids: tf.tensor2d(last, [last.length, 1], "int32"),
             at: tf.tensor1d([at]),
             parents: beams === 1 ? undefined : tf.tensor1d(parents, "int32"),
           })
         ));
-        tf.dispose(own);
+        tf.dispose(generated);
       }
     } finally {
       tf.dispose([ids, mask, prompt, caches]);
@@ -251,10 +262,10 @@ const logSum = fused(({ logits }: { readonly logits: tf.Tensor }) => {
 });
 
 /** Caches for the generated tokens of all beams, of which nothing is read before it is written. */
-function emptyCaches(prompt: Caches, beams: number, places: number): Caches {
+function emptyCaches(prompt: Caches, beams: number, slots: number): Caches {
   const made = new Map<string, tf.Tensor4D>();
   const empty = ({ shape: [sequences, heads, , depth] }: tf.Tensor4D) => {
-    const shape = [sequences * beams, heads, places, depth] as const;
+    const shape = [sequences * beams, heads, slots, depth] as const;
     return made.getOrInsertComputed(String(shape), () => tf.zeros([...shape]));
   };
   return prompt.map((layers) =>
@@ -337,19 +348,19 @@ class Search {
     if (this.isDone) return;
     const { beams, ends, maxTokens, lengthPenalty } = this.options;
     const count = candidateCount(this.options);
-    const found = this.running.flatMap((beam, parent) =>
+    const continued = this.running.flatMap((beam, parent) =>
       Array.from({ length: count }, (_, i): Beam => ({
         tokens: [...beam.tokens, tokens[parent * count + i]!],
         score: Math.fround(beam.score + scores[parent * count + i]!),
         parent,
       }))
     ).sort(byScore).slice(0, count);
-    const { length } = found[0]!.tokens;
+    const { length } = continued[0]!.tokens;
     const isLast = length === maxTokens;
     const isEnd = ({ tokens }: Beam) => ends.includes(tokens.at(-1)!);
     const scored = (score: number) =>
       Math.fround(score / Math.fround(length ** lengthPenalty));
-    const ended = found.slice(0, beams)
+    const ended = continued.slice(0, beams)
       .filter((it) => isLast || isEnd(it))
       .map((it) => ({
         ...it,
@@ -357,7 +368,7 @@ class Search {
         score: scored(it.score),
       }));
     this.#ended = [...this.#ended, ...ended].sort(byScore).slice(0, beams);
-    this.running = found.filter((it) => !isEnd(it)).slice(0, beams);
+    this.running = continued.filter((it) => !isEnd(it)).slice(0, beams);
     const isFull = this.#ended.length === beams;
     // No text that goes on is better than all that have ended, if it ended here.
     const isBeaten = isFull &&

@@ -55,7 +55,7 @@ const first = training.step(1).seconds[0]!;
 const firstCall = inside;
 bytes.first = peakBytes();
 const step = training.step(1).seconds[0]!;
-keepCompiled({ kept, own });
+keepCompiled({ before: kept, now: own });
 console.log(JSON.stringify({
   "modules": { seconds: modules, bytes: bytes.modules },
   "start of the library": { seconds: start, bytes: bytes.start },

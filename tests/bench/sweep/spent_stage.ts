@@ -125,7 +125,7 @@ const stage: Parameters<Task["run"]>[0] = {
 };
 await run(stage);
 const { loading, computing, padded } = clock.calls();
-keepCompiled({ kept: engine.compiledBefore, own: engine.compiledNow });
+keepCompiled({ before: engine.compiledBefore, now: engine.compiledNow });
 const measured: Measured = {
   pid: Deno.pid,
   whole: seconds(),

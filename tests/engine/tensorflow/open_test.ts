@@ -71,8 +71,8 @@ Deno.test({
   fn() {
     assertEquals(variable("TF_CPP_MIN_LOG_LEVEL"), "3");
     const environment = CompiledFunctions.environment({
-      kept: "kept",
-      own: "own",
+      before: "before",
+      now: "now",
     });
     assertEquals(Object.keys(environment), ["TF_XLA_FLAGS"]);
   },
