@@ -4,7 +4,7 @@ import { type Setting, SettingError } from "../data/setting_error.ts";
 import type { Row } from "../data/table.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
-import type { FoundEntity, WordForm } from "../serve/entities.ts";
+import type { FoundEntity, WordForm } from "./entities.ts";
 
 /**
  * Rows of numbers, one after the other: targets of units, or predictions. Most

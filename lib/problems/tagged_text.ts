@@ -1,17 +1,21 @@
-/** Texts whose words have tags: from lists of words and tags, or from texts with spans. */
+/**
+ * Texts whose words have tags: from lists of words and tags, or from texts with
+ * spans.
+ */
+import type { Span } from "../data/example.ts";
+import { className, describeValue, isEmpty, listIn } from "../data/labels.ts";
+import type { Row } from "../data/table.ts";
+import { quote } from "../data/text_file.ts";
 import {
   entitiesOf,
   type Entity,
+  forbiddenTags,
   OUTSIDE,
   type Scheme,
+  tagsOf,
   type WordForm,
   wordsIn,
-} from "../serve/entities.ts";
-import { forbiddenTags, tagsOf } from "./entities.ts";
-import { className, describeValue, isEmpty, listIn } from "../data/labels.ts";
-import type { Span } from "../data/example.ts";
-import type { Row } from "../data/table.ts";
-import { quote } from "../data/text_file.ts";
+} from "./entities.ts";
 import { throwFaults } from "./problem.ts";
 
 /** A text with its words. */
@@ -25,11 +29,14 @@ export interface TaggedText {
   readonly tags: readonly string[] | undefined;
 }
 
-/** What is before the first letter or digit of a word, from there to the last, and behind it. */
+/**
+ * What is before the first letter or digit of a word, from there to the last,
+ * and behind it.
+ */
 const PARTS = /^([^\p{L}\p{M}\p{N}]*)(.*?)([^\p{L}\p{M}\p{N}]*)$/su;
 
 /**
- * The form of given words, by which a text is cut into such words: a character
+ * The form of some words, by which a text is cut into such words: a character
  * belongs to a word of letters where more words have it so than have it
  * otherwise.
  */
@@ -77,26 +84,26 @@ export function readTagged(
   widened: string[],
 ): TaggedText[] {
   const faults: string[] = [];
-  const found = rows.map(({ place, values: [given, labels], hasLines }) => {
+  const texts = rows.map(({ place, values: [value, labels], hasLines }) => {
     const fault = (message: string, at = place) =>
       void faults.push(`${at}: ${message}`);
     const wordPlace = (word: number) =>
       hasLines
         ? place.replace(/\d+$/, (line) => `${Number(line) + word}`)
         : `${place}, word ${word + 1}`;
-    if (typeof given === "string") {
-      const words = wordsIn(given);
+    if (typeof value === "string") {
+      const words = wordsIn(value);
       const entities = isTagged
-        ? entitiesIn(given, words, labels, fault, () => widened.push(place))
+        ? entitiesIn(value, words, labels, fault, () => widened.push(place))
         : undefined;
       const tags = entities && tagsOf(entities, words.length, scheme);
-      return { place, wordPlace, text: given, words, tags };
+      return { place, wordPlace, text: value, words, tags };
     }
-    const tokens = listIn(given);
+    const tokens = listIn(value);
     const tags = isTagged ? listIn(labels) : undefined;
     if (tokens === undefined) {
       fault(
-        `Expected a list of words or a text, found ${describeValue(given)}`,
+        `Expected a list of words or a text, found ${describeValue(value)}`,
       );
     } else if (isTagged && tags?.length !== tokens.length) {
       fault(
@@ -116,20 +123,23 @@ export function readTagged(
         return OUTSIDE;
       });
     const names = textsOf("word", tokens) ?? [];
-    let end = -1;
+    const words: Span[] = [];
+    let start = 0;
+    for (const { length } of names) {
+      words.push([start, start + length]);
+      // After a space.
+      start += length + 1;
+    }
     return {
       place,
       wordPlace,
       text: names.join(" "),
-      words: names.map(({ length }): Span => {
-        const start = end + 1;
-        return [start, end = start + length];
-      }),
+      words,
       tags: textsOf("tag", tags),
     };
   });
   throwFaults(faults);
-  return found;
+  return texts;
 }
 
 /** The entities of a text as runs of its words. */
@@ -147,7 +157,7 @@ function entitiesIn(
   // Units of UTF-16 up to each character.
   const units = [0];
   for (const character of text) units.push(units.at(-1)! + character.length);
-  const found = spans.flatMap((span) => {
+  const entities = spans.flatMap((span) => {
     const { start, end, label } = (span ?? {}) as Record<string, unknown>;
     const [from = NaN, to = NaN] = [start, end].map((it) =>
       typeof it === "number" || typeof it === "bigint"
@@ -169,13 +179,13 @@ function entitiesIn(
     const title = `${start} to ${end} ${quote(type)}`;
     return [{ type, start: first, end: last + 1, title }];
   }).sort((a, b) => a.start - b.start);
-  found.forEach(({ start, title }, i) => {
-    const before = found[i - 1];
+  entities.forEach(({ start, title }, i) => {
+    const before = entities[i - 1];
     if (before !== undefined && start < before.end) {
       fault(`The spans ${before.title} and ${title} overlap`);
     }
   });
-  return found;
+  return entities;
 }
 
 /**
@@ -192,7 +202,8 @@ export function checkTags(
 ): readonly TaggedText[] {
   const faults = texts.flatMap(({ tags = [], wordPlace }) =>
     forbiddenTags(tags, scheme).map((i) => {
-      const [before, tag] = [tags[i - 1], tags[i]].map((it) => it && quote(it));
+      const before = tags[i - 1] && quote(tags[i - 1]!);
+      const tag = tags[i] && quote(tags[i]!);
       const what = before === undefined
         ? `${tag} starts a sentence`
         : tag === undefined

@@ -8,14 +8,15 @@ import {
   entitiesInText,
   entitiesOf,
   type Entity,
+  entityCounts,
+  entityScore,
   OUTSIDE,
   partsOf,
   readWords,
   type Scheme,
   schemeOf,
   wordsIn,
-} from "../serve/entities.ts";
-import { entityCounts, entityScore } from "./entities.ts";
+} from "./entities.ts";
 import {
   type LabelColumn,
   type Outcomes,

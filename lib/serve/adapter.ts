@@ -1,4 +1,4 @@
-import type { WordForm } from "./entities.ts";
+import type { WordForm } from "../problems/entities.ts";
 import type { Folder } from "./folder.ts";
 
 /** A tensor of floats, row-major. */

@@ -11,7 +11,11 @@
  * console.log(await classify(["It rains."], { rank: 8 }));
  * ```
  */
-import { entitiesInText, type FoundEntity, readWords } from "./entities.ts";
+import {
+  entitiesInText,
+  type FoundEntity,
+  readWords,
+} from "../problems/entities.ts";
 import {
   type CallOptions,
   checkedRank,

@@ -3,7 +3,7 @@
 import * as web from "onnxruntime-web";
 import { type Adapter, inputsAt, readAdapter } from "./adapter.ts";
 import { openFolder } from "./folder.ts";
-import type { Frame } from "./frame.ts";
+import type { Frame } from "../text/frame.ts";
 import { TextEncoding } from "./text_encoding.ts";
 
 /**

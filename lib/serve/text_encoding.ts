@@ -1,6 +1,11 @@
 import { Tokenizer } from "@huggingface/tokenizers";
-import { type WordForm, wordsIn } from "./entities.ts";
-import { type FirstToken, type Frame, framed, windowsOf } from "./frame.ts";
+import { type WordForm, wordsIn } from "../problems/entities.ts";
+import {
+  type FirstToken,
+  type Frame,
+  framed,
+  windowsOf,
+} from "../text/frame.ts";
 
 /** A text, or two texts that are classified together. */
 export type Input = string | { readonly text: string; readonly pair: string };

@@ -29,7 +29,9 @@ export function checkIds(
   let next = size;
   const seen = new Map<string, number>();
   for (const { content, id } of tokens) {
-    const expected = idOf(content) ?? seen.get(content) ?? next++;
+    const existing = idOf(content) ?? seen.get(content);
+    const expected = existing ?? next;
+    if (existing === undefined) next++;
     seen.set(content, expected);
     if (id !== expected) {
       throw new RangeError(
@@ -45,24 +47,34 @@ const WORD = String.raw`[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]`;
 const WORD_AT_START = new RegExp(`^${WORD}`, "u");
 const WORD_AT_END = new RegExp(`${WORD}$`, "u");
 
+/** A part of a text that is an added token, or between two. */
+export interface SplitPart {
+  readonly part: AlignedText;
+  /** Where it starts in the text. */
+  readonly start: number;
+  /** Id of an added token. */
+  readonly id?: number;
+}
+
 /**
  * Makes a function that cuts added tokens out of a text: the leftmost first, and
- * the longest of those. Of each part it gives the start in the text, and the id
- * of an added token.
+ * the longest of those.
  */
-export function tokenSplitter(tokens: readonly AddedToken[]) {
-  const known = new Map(tokens.map((token) => [token.content, token]));
-  known.delete("");
-  const contents = [...known.keys()].sort((a, b) => b.length - a.length);
+export function tokenSplitter(
+  tokens: readonly AddedToken[],
+): (text: AlignedText) => SplitPart[] {
+  const byContent = new Map(tokens.map((token) => [token.content, token]));
+  byContent.delete("");
+  const contents = [...byContent.keys()].sort((a, b) => b.length - a.length);
   // Without tokens, it matches nowhere.
   const all = contents.map((it) => RegExp.escape(it)).join("|") || "(?!)";
   const pattern = new RegExp(all, "gu");
   return (whole: AlignedText) => {
     const { text } = whole;
-    const parts: { part: AlignedText; start: number; id?: number }[] = [];
+    const parts: SplitPart[] = [];
     let last = 0;
     for (const match of text.matchAll(pattern)) {
-      const token = known.get(match[0])!;
+      const token = byContent.get(match[0])!;
       let start = match.index;
       let end = start + match[0].length;
       if (

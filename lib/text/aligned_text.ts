@@ -1,9 +1,15 @@
 import type { Span } from "../data/example.ts";
 
-/** A change of a text: what stands in place of its units from `start` up to, and without, `end`. */
+/**
+ * A change of a text: what replaces its units from `start` up to, and without,
+ * `end`.
+ */
 export type Edit = readonly [start: number, end: number, content: string];
 
-/** A text made from another and, if they are asked for, the spans there of each of its UTF-16 units. */
+/**
+ * A text made from another and, if they are asked for, the spans there of each
+ * of its UTF-16 units.
+ */
 export class AlignedText {
   constructor(
     readonly text: string,
@@ -22,7 +28,8 @@ export class AlignedText {
 
   /** Where a part of it stands in the original text, without white space around it. */
   spanOf(start: number, end: number, original: string): Span {
-    let [from, to] = [this.spans![start]![0], this.spans![end - 1]![1]];
+    let from = this.spans![start]![0];
+    let to = this.spans![end - 1]![1];
     while (from < to && /\s/.test(original[from]!)) from++;
     while (from < to && /\s/.test(original[to - 1]!)) to--;
     return [from, to];
@@ -35,7 +42,10 @@ export class AlignedText {
     );
   }
 
-  /** The text with changes in ascending order; new content stands for the last unit that it replaces, or the one that it precedes. */
+  /**
+   * The text with changes in ascending order; new content stands for the last
+   * unit that it replaces, or the one that it precedes.
+   */
   edit(edits: readonly Edit[]): AlignedText {
     const { spans } = this;
     if (edits.length === 0) return this;
@@ -43,8 +53,9 @@ export class AlignedText {
     let last = 0;
     for (const [start, end, content] of edits) {
       const span = spans?.[Math.max(start, end - 1)] ?? spans?.at(-1);
-      const own = span && Array<Span>(content.length).fill(span);
-      parts.push(this.slice(last, start), new AlignedText(content, own));
+      const contentSpans = span && Array<Span>(content.length).fill(span);
+      parts.push(this.slice(last, start));
+      parts.push(new AlignedText(content, contentSpans));
       last = end;
     }
     parts.push(this.slice(last));
@@ -66,9 +77,14 @@ export class AlignedText {
     if (spans === undefined || after === text) {
       return new AlignedText(after, spans);
     }
-    const graphemes = segmenter.segment(text);
-    const cuts = [[...text], Array.from(graphemes, ({ segment }) => segment)];
-    const parts = cuts.find((it) => it.map(change).join("") === after);
+    const characters = [...text];
+    const graphemes = Array.from(
+      segmenter.segment(text),
+      ({ segment }) => segment,
+    );
+    const parts = [characters, graphemes].find((it) =>
+      it.map(change).join("") === after
+    );
     if (parts === undefined) {
       throw new RangeError(
         "The normalizer changes characters by their neighbours, so tokens have no spans in the text",

@@ -10,13 +10,16 @@ import {
   type FirstToken,
   type Frame,
   framed,
+  type FramedTokens,
   type Layout,
   windowsOf,
-} from "../serve/frame.ts";
-import { textTokenizer } from "./text_tokenizer.ts";
+  type WordWindow,
+} from "./frame.ts";
+import { type TextTokenizer, textTokenizer } from "./text_tokenizer.ts";
 import {
   readTokenizerFiles,
   type TokenizerDefaults,
+  type TokenizerFiles,
 } from "./tokenizer_files.ts";
 
 /** Converts texts to token ids exactly as transformers does with the same files. */
@@ -25,9 +28,9 @@ export class ModelTokenizer {
   #decoder: Tokenizer | undefined;
 
   private constructor(
-    private readonly tokenizer: ReturnType<typeof textTokenizer>,
+    private readonly tokenizer: TextTokenizer,
     private readonly maxLength: number,
-    private readonly files: Awaited<ReturnType<typeof readTokenizerFiles>>,
+    private readonly files: TokenizerFiles,
     private readonly date: string | undefined,
   ) {}
 
@@ -62,8 +65,8 @@ export class ModelTokenizer {
     );
   }
 
-  /** What surrounds a text and the texts of a pair, the token type of a second one, and whether long texts lose their beginnings. */
-  get frame() {
+  /** What the tokenizer puts around texts. */
+  get frame(): Frame {
     const { single, pair, cutsLeft } = this.tokenizer;
     return { single, pair, pairType: this.files.pairType, cutsLeft };
   }
@@ -91,7 +94,7 @@ export class ModelTokenizer {
    *
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
-  encode(text: string, pair?: string) {
+  encode(text: string, pair?: string): FramedTokens {
     const texts = pair === undefined ? [text] : [text, pair];
     const ids = texts.map((it) => this.#idsOf(it));
     return framed(ids, this.frame, this.maxLength);
@@ -106,17 +109,18 @@ export class ModelTokenizer {
   encodeWords(
     text: string,
     words: readonly LabelledWord[],
-  ) {
-    const { ids, places } = attempt(
+  ): WordWindow[] {
+    const { ids, spans } = attempt(
       this.#inWords,
       () => this.tokenizer.encodePlaced(text),
     );
     const firsts: FirstToken[] = [];
     let word = 0;
-    places.forEach(([start, end], token) => {
+    spans.forEach(([start, end], token) => {
       while (word < words.length && words[word]![1] <= start) word++;
       if (start < end && word < words.length && words[word]![0] < end) {
-        firsts.push({ token, word: word++ });
+        firsts.push({ token, word });
+        word++;
       }
     });
     return windowsOf(ids, firsts, this.tokenizer, this.maxLength);
@@ -145,7 +149,7 @@ export class ModelTokenizer {
    * it. Where both are too long, the prompt loses its beginning, up to its last
    * token, and then the text its end.
    *
-   * @returns The tokens, the place of the one before each token to write, and the ids of these
+   * @returns The tokens, the index of the one before each token to write, and the ids of these
    * @throws {SyntaxError} As {@linkcode encodePrompt}, or if the tokenizer has no token that ends a text.
    */
   encodeCompletion(
@@ -153,20 +157,20 @@ export class ModelTokenizer {
     completion: string,
   ) {
     const all = this.encodePrompt(prompt);
-    const given = this.#completionOf(prompt, completion);
-    const kept = Math.max(1, this.maxLength - given.length);
+    const written = this.#completionOf(prompt, completion);
+    const kept = Math.max(1, this.maxLength - written.length);
     const before = all.slice(Math.max(0, all.length - kept));
-    const after = given.slice(0, Math.max(0, this.maxLength - before.length));
+    const after = written.slice(0, Math.max(0, this.maxLength - before.length));
     // Nothing foretells the first token of all.
     const first = Math.max(1, before.length);
     const ids = [...before, ...after];
     return {
       ids,
-      places: ids.slice(first).map((_, i) => first + i - 1),
+      readAt: ids.slice(first).map((_, i) => first + i - 1),
       labels: ids.slice(first),
-      truncated: ids.length < all.length + given.length,
+      truncated: ids.length < all.length + written.length,
       /** True if the text has lost its end. */
-      isCut: after.length < given.length,
+      isCut: after.length < written.length,
     };
   }
 
@@ -194,7 +198,7 @@ export class ModelTokenizer {
   }
 
   /**
-   * The tokens that end a text, first the one that is learnt: the first special
+   * The tokens that end a text, first the one that is trained: the first special
    * one that the chat template puts behind an answer if texts are answers, then
    * the one that the tokenizer names.
    *
@@ -203,9 +207,9 @@ export class ModelTokenizer {
   ends(isChat: boolean): readonly number[] {
     const { eos_token = "" } = this.files.specialTokens;
     const named = this.#idsOf(eos_token);
-    const own = this.#idsOf(isChat ? this.#aroundAnswer().after : "")
+    const ofTemplate = this.#idsOf(isChat ? this.#aroundAnswer().after : "")
       .find((id) => this.tokenizer.special.has(id));
-    const ends = [own, ...named.length === 1 ? named : []]
+    const ends = [ofTemplate, ...named.length === 1 ? named : []]
       .filter((id) => id !== undefined);
     if (ends.length > 0) return [...new Set(ends)];
     throw new SyntaxError(
@@ -272,8 +276,8 @@ export class ModelTokenizer {
     onExample: () => void = () => {},
   ): [encoded: EncodedExamples, truncated: number, cut: number] {
     const encodings = examples.flatMap((example, i) => {
-      const found = this.#encodingsOf(example);
-      const unknown = found.flatMap(({ ids }) => ids)
+      const ofExample = this.#encodingsOf(example);
+      const unknown = ofExample.flatMap(({ ids }) => ids)
         .find((id) => id >= vocabSize);
       if (unknown !== undefined) {
         throw new RangeError(
@@ -283,7 +287,7 @@ export class ModelTokenizer {
         );
       }
       onExample();
-      return found.map((it) => ({ ...it, index: example.index }));
+      return ofExample.map((it) => ({ ...it, index: example.index }));
     });
     const sequencesPerExample = 1 + (examples[0]?.others?.length ?? 0);
     const other = examples.find(({ others = [] }) =>
@@ -296,14 +300,14 @@ export class ModelTokenizer {
         } further texts, but the first one has ${sequencesPerExample - 1}`,
       );
     }
-    const places = encodings.flatMap((
+    const targets = encodings.flatMap((
       { labels },
     ): readonly (number | undefined)[] => labels);
     const width = examples[0]?.targets?.length ?? 1;
-    const labels = places.filter((it) => it !== undefined);
-    if (labels.length > 0 && labels.length < places.length) {
+    const labels = targets.filter((it) => it !== undefined);
+    if (labels.length > 0 && labels.length < targets.length) {
       throw new RangeError(
-        `Only ${labels.length} of ${places.length} examples have a label`,
+        `Only ${labels.length} of ${targets.length} examples have a label`,
       );
     }
     const offsets = offsetsOf(encodings.map(({ ids }) => ids));
@@ -348,8 +352,10 @@ export class ModelTokenizer {
     if (completions !== undefined) {
       let written = 0;
       return completions.map((it) => {
-        const { places, ...encoding } = this.encodeCompletion(example, it);
-        const firsts = places.map((token) => ({ token, word: written++ }));
+        const { readAt, ...encoding } = this.encodeCompletion(example, it);
+        const before = written;
+        written += readAt.length;
+        const firsts = readAt.map((token, i) => ({ token, word: before + i }));
         return { ...encoding, types: [], firsts };
       });
     }
@@ -378,8 +384,11 @@ export class ModelTokenizer {
 
 /** Where each list starts in all of them together, and where the last one ends. */
 function offsetsOf(lists: readonly (readonly unknown[])[]): Int32Array {
-  let end = 0;
-  return Int32Array.from([0, ...lists.map(({ length }) => end += length)]);
+  const offsets = new Int32Array(lists.length + 1);
+  for (const [i, { length }] of lists.entries()) {
+    offsets[i + 1] = offsets[i]! + length;
+  }
+  return offsets;
 }
 
 /**
@@ -392,7 +401,8 @@ function separatorCount(
   { single, pair }: Pick<Frame, "single" | "pair">,
   path: string,
 ): number {
-  const [start, separator] = [single[0]!, single.at(-1)!];
+  const start = single[0]!;
+  const separator = single.at(-1)!;
   const equal = (a: Layout, b: Layout) => a.join() === b.join();
   const between = [[separator], [separator, separator], [separator, start]]
     .find((ids) => equal(pair, [start, "A", ...ids, "B", separator]));

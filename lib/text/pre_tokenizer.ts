@@ -158,7 +158,8 @@ function splitAt(
     }
     if (last < length) cutAt(length, inverted);
     const spans = merged(cuts, behavior);
-    if (i === 0 && spans[0] !== undefined) starts &&= spans[0].start === 0;
+    const first = spans[0];
+    if (i === 0 && first !== undefined && first.start > 0) starts = false;
     for (const { start, end } of spans) {
       if (start < end) parts.push(text.slice(start, end));
     }
@@ -191,12 +192,15 @@ function merged(cuts: readonly Span[], behavior: Behavior): readonly Span[] {
 
 /** Letters for the 256 bytes in GPT-2's vocabulary; a printable byte is its own letter. */
 const BYTE_LETTERS: readonly string[] = (() => {
+  const letters: string[] = [];
   let hidden = 256;
-  return Array.from({ length: 256 }, (_, byte) => {
-    const printable = byte >= 0x21 && byte <= 0x7e ||
+  for (let byte = 0; byte < 256; byte++) {
+    const isPrintable = byte >= 0x21 && byte <= 0x7e ||
       byte >= 0xa1 && byte <= 0xac || byte >= 0xae;
-    return String.fromCharCode(printable ? byte : hidden++);
-  });
+    letters.push(String.fromCharCode(isPrintable ? byte : hidden));
+    if (!isPrintable) hidden++;
+  }
+  return letters;
 })();
 
 const encoder = new TextEncoder();

@@ -32,7 +32,7 @@ export function precompiledMap(base64: string): (text: string) => string {
   const trie = new Uint32Array(bytes.buffer, 4, size / 4);
   /** Replacements in UTF-8, each ending with a zero. */
   const results = bytes.subarray(4 + size);
-  const known = new Map<string, string>();
+  const cached = new Map<string, string>();
   const encoder = new TextEncoder();
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -43,7 +43,10 @@ export function precompiledMap(base64: string): (text: string) => string {
       `"precompiled_charsmap" is damaged: its trie has no unit ${node}`,
     );
   };
-  /** The result of the shortest rule that is a prefix of the text; undefined if there is none. */
+  /**
+   * The result of the shortest rule that is a prefix of the text; undefined if
+   * there is none.
+   */
   const lookUp = (text: string): string | undefined => {
     const bytes = encoder.encode(text);
     if (bytes.length >= LONG_GRAPHEME) return undefined;
@@ -72,8 +75,8 @@ export function precompiledMap(base64: string): (text: string) => string {
     const parts = SIMPLE.test(text)
       ? Array.from(text)
       : Array.from(graphemes.segment(text), ({ segment }) => segment);
-    if (known.size >= CACHED) known.clear();
-    return parts.map((it) => known.getOrInsertComputed(it, replaced)).join("");
+    if (cached.size >= CACHED) cached.clear();
+    return parts.map((it) => cached.getOrInsertComputed(it, replaced)).join("");
   };
 }
 

@@ -38,20 +38,30 @@ export function matchesOf(regex: RegExp): TextPattern {
     );
 }
 
-let clock: ReturnType<typeof newClock> | undefined;
+/** Calls a function, with a time limit. */
+type TimedCall = (work: () => unknown) => unknown;
 
-function newClock() {
+let timedCall: TimedCall | undefined;
+
+function newTimedCall(): TimedCall {
   // Loaded here, since most tokenizers do not need it.
   const vm = globalThis.process.getBuiltinModule("node:vm");
-  return { script: new vm.Script("work()"), context: vm.createContext({}) };
+  const script = new vm.Script("work()");
+  const context = vm.createContext({});
+  return (work) => {
+    context.work = work;
+    return script.runInContext(context, { timeout: LIMIT });
+  };
 }
 
-/** Calls a function with a time limit, which V8 enforces inside a regular expression too. */
+/**
+ * Calls a function with a time limit, which V8 enforces inside a regular
+ * expression too.
+ */
 function withinLimit<T>(work: () => T, regex: string, text: string): T {
-  clock ??= newClock();
-  clock.context.work = work;
+  timedCall ??= newTimedCall();
   try {
-    return clock.script.runInContext(clock.context, { timeout: LIMIT }) as T;
+    return timedCall(work) as T;
   } catch (error) {
     if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
       throw error;

@@ -1,12 +1,12 @@
 import { BPE, WordPiece } from "@huggingface/tokenizers";
 import * as z from "zod";
-import type { Layout } from "../serve/frame.ts";
 import { AddedToken, checkIds, tokenSplitter } from "./added_tokens.ts";
 import type { Span } from "../data/example.ts";
 import { AlignedText } from "./aligned_text.ts";
+import type { Layout } from "./frame.ts";
 import { normalizer } from "./normalizer.ts";
 import { preTokenizer } from "./pre_tokenizer.ts";
-import { type Pieces, unigram } from "./unigram.ts";
+import { type Pieces, type TokenModel, unigram } from "./unigram.ts";
 
 const Settings = z.looseObject({
   added_tokens: z.array(AddedToken).default([]),
@@ -18,12 +18,39 @@ const Settings = z.looseObject({
     .nullish(),
 });
 
-/** Maximum number of cached words, and of characters in a cached word. */
+/** Maximum number of cached words. */
 const CACHED_WORDS = 50_000;
+/** Maximum number of characters in a cached word. */
 const CACHED_LENGTH = 64;
 
+/** The tokenizer of a `tokenizer.json`. */
+export interface TextTokenizer {
+  /** Layout of a text. */
+  readonly single: Layout;
+  /** Layout of a pair. */
+  readonly pair: Layout;
+  /** True if long texts lose their beginnings instead of their ends. */
+  readonly cutsLeft: boolean;
+  /** Ids of the special tokens. */
+  readonly special: ReadonlySet<number>;
+  /**
+   * Ids of a text, without the special tokens around it.
+   *
+   * @throws {RangeError} If the settings are invalid in a part that this text needs.
+   */
+  encode(text: string): number[];
+  /**
+   * Ids of a text, and where each stands in it, without white space around it.
+   *
+   * @throws {RangeError} As {@linkcode encode}, or if the normalizer changes characters by their neighbours.
+   */
+  encodePlaced(
+    text: string,
+  ): { readonly ids: number[]; readonly spans: Span[] };
+}
+
 /**
- * The tokenizer of a `tokenizer.json`, with the results of
+ * Reads a tokenizer, which gives the results of
  * https://github.com/huggingface/tokenizers (Rust): added tokens are cut out of
  * the text, the rest is normalized and cut into words, and the model encodes each
  * word.
@@ -36,7 +63,7 @@ const CACHED_LENGTH = 64;
  * @param settings Contents of `tokenizer.json`.
  * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
  */
-export function textTokenizer(settings: unknown) {
+export function textTokenizer(settings: unknown): TextTokenizer {
   const parsed = Settings.parse(settings);
   const normalize = normalizer(parsed.normalizer);
   const split = preTokenizer(parsed.pre_tokenizer);
@@ -53,12 +80,12 @@ export function textTokenizer(settings: unknown) {
     })),
   );
   const [single, pair] = layouts(parsed.post_processor);
-  const known = new Map<string, Pieces>();
+  const cached = new Map<string, Pieces>();
 
   const piecesOf = (word: string): Pieces => {
     if (word.length > CACHED_LENGTH) return model.encode(word);
-    if (known.size >= CACHED_WORDS) known.clear();
-    return known.getOrInsertComputed(word, model.encode);
+    if (cached.size >= CACHED_WORDS) cached.clear();
+    return cached.getOrInsertComputed(word, (word) => model.encode(word));
   };
   /** Calls a function with each part of a text, normalized, and its tokens. */
   const encodeParts = (
@@ -88,45 +115,32 @@ export function textTokenizer(settings: unknown) {
   };
 
   return {
-    /** Layout of a text. */
     single,
-    /** Layout of a pair. */
     pair,
-    /** True if long texts lose their beginnings instead of their ends. */
     cutsLeft: parsed.truncation?.direction === "Left",
-    /** Ids of the special tokens. */
     special: new Set(
       tokens.filter(({ special }) => special).map(({ id }) => id),
     ),
-    /**
-     * Ids of a text, without the special tokens around it.
-     *
-     * @throws {RangeError} If the settings are invalid in a part that this text needs.
-     */
-    encode(text: string): number[] {
+    encode(text) {
       const ids: number[] = [];
       encodeParts(new AlignedText(text.toWellFormed()), (_, pieces) => {
         for (const id of pieces.ids) ids.push(id);
       });
       return ids;
     },
-    /**
-     * Ids of a text, and where each stands in it, without white space around it.
-     *
-     * @throws {RangeError} As `encode`, or if the normalizer changes characters by their neighbours.
-     */
-    encodePlaced(text: string) {
+    encodePlaced(text) {
       const ids: number[] = [];
-      const places: Span[] = [];
+      const spans: Span[] = [];
       const original = text.toWellFormed();
       encodeParts(AlignedText.placed(original), (part, pieces) => {
         for (const [i, id] of pieces.ids.entries()) {
-          const [start, end] = pieces.spans.slice(2 * i, 2 * i + 2);
+          const start = pieces.spans[2 * i]!;
+          const end = pieces.spans[2 * i + 1]!;
           ids.push(id);
-          places.push(part.spanOf(start!, end!, original));
+          spans.push(part.spanOf(start, end, original));
         }
       });
-      return { ids, places };
+      return { ids, spans };
     },
   };
 }
@@ -163,7 +177,7 @@ const BpeSettings = z.looseObject({
 
 function modelOf(
   settings: z.infer<typeof Settings>["model"],
-): ReturnType<typeof unigram> {
+): TokenModel {
   const type = settings.type ??
     (Array.isArray(settings.vocab)
       ? "Unigram"
@@ -180,14 +194,7 @@ function modelOf(
         new WordPiece({ ...parsed, type: "WordPiece" }),
         parsed.vocab,
         unknown,
-        (word, tokens) => {
-          let end = 0;
-          return tokens.length === 1 ? [0, word.length] : tokens
-            .flatMap((token, i) => [
-              end,
-              end += token.length - (i > 0 ? prefix.length : 0),
-            ]);
-        },
+        (word, tokens) => wordPieceSpans(word, tokens, prefix.length),
       );
     }
     case "BPE": {
@@ -195,9 +202,9 @@ function modelOf(
       const merges = parsed.merges.map((it) =>
         typeof it === "string" ? it.split(" ") : it
       );
-      const known = (token: string) => Object.hasOwn(parsed.vocab, token);
+      const isKnown = (token: string) => Object.hasOwn(parsed.vocab, token);
       const wrong = merges.find((it) =>
-        it.length !== 2 || !it.every(known) || !known(it.join(""))
+        it.length !== 2 || !it.every(isKnown) || !isKnown(it.join(""))
       );
       if (wrong !== undefined) {
         const pair = JSON.stringify(wrong);
@@ -218,40 +225,65 @@ function modelOf(
       });
       const isLossy = unknown === null && !byte_fallback;
       const losses = { drops: isLossy, fuses: fuse_unk };
-      const found = ofLibrary(
+      const bpe = ofLibrary(
         model,
         vocab,
         unknown,
-        (word, tokens) => bpeSpans(word, tokens, known, losses),
+        (word, tokens) => bpeSpans(word, tokens, isKnown, losses),
       );
-      if (!isLossy) return found;
-      // Without an unknown token, characters that are unknown are gone before pairs are merged.
+      if (!isLossy) return bpe;
+      // Without an unknown token, characters that are unknown are gone before
+      // pairs are merged.
       return {
-        ...found,
+        ...bpe,
         encode(word) {
-          if (ignore_merges && known(word)) return found.encode(word);
-          const rest = Array.from(word).filter(known).join("");
-          return rest === ""
-            ? { ids: [], spans: [] }
-            : found.encode(rest, word);
+          if (ignore_merges && isKnown(word)) return bpe.encode(word);
+          const rest = Array.from(word).filter(isKnown).join("");
+          return rest === "" ? { ids: [], spans: [] } : bpe.encode(rest, word);
         },
       };
     }
   }
-  const found = JSON.stringify(type);
+  const name = JSON.stringify(type);
   throw new RangeError(
-    `Model ${found} is not supported; expected WordPiece, BPE or Unigram`,
+    `Model ${name} is not supported; expected WordPiece, BPE or Unigram`,
   );
 }
 
-/** Start and end of each token of BPE in a word, of which it may not know some characters. */
+/**
+ * Start and end of each token of WordPiece in a word.
+ *
+ * @param prefix Length of the prefix of all tokens but the first
+ */
+function wordPieceSpans(
+  word: string,
+  tokens: readonly string[],
+  prefix: number,
+): number[] {
+  if (tokens.length === 1) return [0, word.length];
+  const spans: number[] = [];
+  let start = 0;
+  for (const [i, { length }] of tokens.entries()) {
+    const end = start + length - (i > 0 ? prefix : 0);
+    spans.push(start, end);
+    start = end;
+  }
+  return spans;
+}
+
+/**
+ * Start and end of each token of BPE in a word, of which it may not know some
+ * characters.
+ */
 function bpeSpans(
   word: string,
   tokens: readonly string[],
   isKnown: (character: string) => boolean,
   { drops, fuses }: { readonly drops: boolean; readonly fuses: boolean },
 ): number[] {
-  let [at, bytes] = [0, 0];
+  let at = 0;
+  /** Bytes of the character at `at` that tokens have covered. */
+  let bytes = 0;
   const character = () => String.fromCodePoint(word.codePointAt(at)!);
   const isUnknown = () => at < word.length && !isKnown(character());
   return tokens.flatMap((token) => {

@@ -24,8 +24,8 @@ export interface TokenizerClass {
   /** A part of `tokenizer.json` that it makes from `tokenizer_config.json`. */
   readonly sets?: {
     readonly part: "normalizer" | "pre_tokenizer";
-    /** @param given The part of the file */
-    value(given: TokenizerPart, options: TokenizerOptions): TokenizerPart;
+    /** @param part The part of the file */
+    value(part: TokenizerPart, options: TokenizerOptions): TokenizerPart;
   };
 }
 
@@ -60,10 +60,42 @@ const Config = z.looseObject({
   ]).nullish(),
 });
 
-/** Options of `tokenizer_config.json`, by some of which classes of transformers change `tokenizer.json`. */
+/**
+ * Options of `tokenizer_config.json`, by some of which classes of transformers
+ * change `tokenizer.json`.
+ */
 export type TokenizerOptions = z.output<typeof Config>;
 
 const ModelConfig = z.looseObject({ tokenizer_class: z.string().nullish() });
+
+/** What transformers makes of the files of a tokenizer. */
+export interface TokenizerFiles {
+  /** Path of `tokenizer.json`. */
+  readonly path: string;
+  /** Its contents, not validated. */
+  readonly settings: object;
+  /** Fields of `settings` to which transformers gives other values. */
+  readonly changes: object;
+  /** Token type of the second text of a pair. */
+  readonly pairType: 0 | 1;
+  /** Special tokens by the names that templates have for them. */
+  readonly specialTokens: Readonly<Record<string, string | undefined>>;
+  /**
+   * The default template of conversations in Jinja, with its file; undefined
+   * if the model has none.
+   */
+  readonly chatTemplate:
+    | { readonly source: string; readonly path: string }
+    | undefined;
+  /**
+   * Fields of `tokenizer_config.json` by which transformers gives the same
+   * tokens and token types with the tokenizer alone in a folder.
+   */
+  readonly neededConfig: {
+    readonly tokenizer_class: string;
+    readonly model_input_names?: readonly string[];
+  };
+}
 
 /**
  * Reads `tokenizer.json` of a model folder and what transformers makes of it by
@@ -74,7 +106,7 @@ const ModelConfig = z.looseObject({ tokenizer_class: z.string().nullish() });
 export async function readTokenizerFiles(
   folder: string,
   defaults: TokenizerDefaults,
-) {
+): Promise<TokenizerFiles> {
   const path = join(folder, "tokenizer.json");
   const settings = parseJson(await Deno.readTextFile(path), path) as object;
   const config = readConfig(folder, CONFIG_FILE, Config);
@@ -85,35 +117,26 @@ export async function readTokenizerFiles(
     : named;
   // In transformers 5, `Fast` in the name of a class means nothing.
   const plain = tokenizer_class.replace(/Fast$/, "");
-  const known = Object.hasOwn(defaults.classes, plain)
+  const tokenizerClass = Object.hasOwn(defaults.classes, plain)
     ? defaults.classes[plain]
     : undefined;
   const inputNames = config.model_input_names;
-  // Transformers 4 gives token types by the base class, 5 does not. Models were trained with them.
+  // Transformers 4 gives token types by the base class, 5 does not. Models were
+  // trained with them.
   const hasTypes = inputNames?.includes("token_type_ids") ??
-    known?.types ?? true;
-  /** Token type of the second text of a pair. */
+    tokenizerClass?.types ?? true;
   const pairType = hasTypes ? defaults.pairType : 0;
   const needsNames = pairType === 1 && inputNames == null &&
-    known === undefined;
+    tokenizerClass === undefined;
   return {
-    /** Path of `tokenizer.json`. */
     path,
-    /** Its contents, not validated. */
     settings,
-    /** Fields of `settings` to which transformers gives other values. */
-    changes: changesOf(settings, config, known?.sets),
+    changes: changesOf(settings, config, tokenizerClass?.sets),
     pairType,
-    /** Special tokens by the names that templates have for them. */
     specialTokens: Object.fromEntries(
       SPECIAL_TOKENS.map((name) => [name, config[name] ?? undefined]),
     ) as Readonly<Record<string, string | undefined>>,
-    /**
-     * The default template of conversations in Jinja, with its file; undefined
-     * if the model has none.
-     */
     chatTemplate: chatTemplateOf(folder, config),
-    /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {
       tokenizer_class,
       ...(needsNames && {
@@ -127,7 +150,7 @@ export async function readTokenizerFiles(
 function chatTemplateOf(
   folder: string,
   { chat_template }: TokenizerOptions,
-): { readonly source: string; readonly path: string } | undefined {
+): TokenizerFiles["chatTemplate"] {
   const path = join(folder, "chat_template.jinja");
   const source = readIfThere(path);
   if (source !== undefined) return { source, path };
@@ -144,10 +167,10 @@ function changesOf(
   const fields = (settings ?? {}) as Readonly<
     Record<string, TokenizerPart | undefined>
   >;
-  const given = sets && fields[sets.part] || null;
-  const value = sets?.value(given, config);
+  const part = sets && fields[sets.part] || null;
+  const value = sets?.value(part, config);
   const differs = Object.entries(value ?? {}).some(([key, it]) =>
-    JSON.stringify(it) !== JSON.stringify(given?.[key] ?? null)
+    JSON.stringify(it) !== JSON.stringify(part?.[key] ?? null)
   );
   const { truncation } = fields;
   const direction = config.truncation_side === "left" ? "Left" : "Right";

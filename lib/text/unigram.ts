@@ -7,6 +7,16 @@ export interface Pieces {
   readonly spans: readonly number[];
 }
 
+/** The model of a tokenizer, which cuts words into tokens. */
+export interface TokenModel {
+  /** @throws {RangeError} If it has no token for a part of the word */
+  encode(word: string): Pieces;
+  /** Id of a token of the vocabulary. */
+  idOf(token: string): number | undefined;
+  /** Number of tokens of the vocabulary. */
+  readonly size: number;
+}
+
 /** Difference between the scores of the rarest piece and of an unknown character. */
 const UNKNOWN_PENALTY = 10;
 
@@ -27,7 +37,7 @@ const Settings = z.looseObject({
  * @param settings `model` of a `tokenizer.json`.
  * @throws {z.ZodError | RangeError} If it does not describe a Unigram model.
  */
-export function unigram(settings: unknown) {
+export function unigram(settings: unknown): TokenModel {
   const { unk_id, byte_fallback, vocab } = Settings.parse(settings);
   if (unk_id != null && unk_id >= vocab.length) {
     throw new RangeError(
@@ -45,19 +55,22 @@ export function unigram(settings: unknown) {
   /** Pieces by their UTF-16 units. */
   const sorted = [...ids.keys()].sort();
 
-  /** The first of some pieces, equal before a place, whose unit there is at least `unit`. */
-  const firstFrom = (unit: number, place: number, from: number, to: number) => {
+  /**
+   * The first of some pieces, equal before an index, whose unit there is at
+   * least `unit`.
+   */
+  const firstFrom = (unit: number, index: number, from: number, to: number) => {
     while (from < to) {
       const middle = (from + to) >>> 1;
-      if (sorted[middle]!.charCodeAt(place) >= unit) to = middle;
+      if (sorted[middle]!.charCodeAt(index) >= unit) to = middle;
       else from = middle + 1;
     }
     return from;
   };
 
   const unknownIds = (text: string): number[] => {
-    const own = ids.get(text);
-    if (own !== undefined) return [own];
+    const id = ids.get(text);
+    if (id !== undefined) return [id];
     const bytes = new TextEncoder().encode(text).toHex().toUpperCase()
       .match(/../g)!.map((hex) => ids.get(`<0x${hex}>`) ?? -1);
     return byte_fallback && !bytes.includes(-1) ? bytes : [unk_id!];
@@ -65,17 +78,10 @@ export function unigram(settings: unknown) {
 
   return {
     idOf: (piece: string) => ids.get(piece),
-    /** Tokens of the vocabulary. */
     size: vocab.length,
-    /**
-     * The best pieces of a word.
-     *
-     * Neighbouring unknown characters become one unknown token, or their bytes
-     * if the model falls back to bytes.
-     *
-     * @throws {RangeError} If a character is unknown and the model has no unknown token.
-     */
-    encode(word: string): Pieces {
+    // Neighbouring unknown characters become one unknown token, or their bytes
+    // if the model falls back to bytes.
+    encode(word) {
       const best = new Float64Array(word.length + 1);
       const starts = new Int32Array(word.length + 1).fill(-1);
       const pieces = new Int32Array(word.length + 1);
@@ -88,21 +94,24 @@ export function unigram(settings: unknown) {
       };
       for (let start = 0; start < word.length;) {
         const next = start + (word.codePointAt(start)! > 0xffff ? 2 : 1);
-        let known = false;
-        let [from, to] = [0, sorted.length];
-        for (let end = start; end < word.length;) {
-          // The pieces that start as the word does here; the shortest is the first.
-          const unit = word.charCodeAt(end);
-          from = firstFrom(unit, end - start, from, to);
-          to = firstFrom(unit + 1, end - start, from, to);
+        let isKnown = false;
+        let from = 0;
+        let to = sorted.length;
+        for (let last = start; last < word.length; last++) {
+          // The pieces that start as the word does here; the shortest is the
+          // first.
+          const unit = word.charCodeAt(last);
+          from = firstFrom(unit, last - start, from, to);
+          to = firstFrom(unit + 1, last - start, from, to);
           if (from === to) break;
           const piece = sorted[from]!;
-          if (piece.length > ++end - start) continue;
+          const end = last + 1;
+          if (piece.length > end - start) continue;
           const id = ids.get(piece)!;
           offer(start, end, id, scores[id]!);
-          known ||= end === next;
+          if (end === next) isKnown = true;
         }
-        if (!known) {
+        if (!isKnown) {
           if (unk_id == null) {
             const character = JSON.stringify(word.slice(start, next));
             throw new RangeError(
@@ -113,21 +122,24 @@ export function unigram(settings: unknown) {
         }
         start = next;
       }
-      const [found, spans]: [number[], number[]] = [[], []];
+      // From the last piece to the first.
+      const idsOfWord: number[] = [];
+      const spans: number[] = [];
       for (let end = word.length; end > 0;) {
+        const id = pieces[end]!;
         let start = starts[end]!;
-        let own = [pieces[end]!];
-        if (own[0] === unk_id) {
+        let idsOfPiece = [id];
+        if (id === unk_id) {
           while (start > 0 && pieces[start] === unk_id) start = starts[start]!;
-          own = unknownIds(word.slice(start, end));
+          idsOfPiece = unknownIds(word.slice(start, end));
         }
-        for (const id of own.reverse()) {
-          found.push(id);
+        for (const id of idsOfPiece.reverse()) {
+          idsOfWord.push(id);
           spans.push(end, start);
         }
         end = start;
       }
-      return { ids: found.reverse(), spans: spans.reverse() };
+      return { ids: idsOfWord.reverse(), spans: spans.reverse() };
     },
   };
 }

@@ -1,6 +1,11 @@
 /**
- * Sequence of a text or a pair: ids of special tokens, and the places of the
- * texts.
+ * What a tokenizer puts around texts, and how it cuts those that are too long.
+ * It imports nothing, since users of lib/serve have it in their bundle.
+ */
+
+/**
+ * Sequence of a text or a pair: ids of special tokens, and the texts between
+ * them.
  */
 export type Layout = readonly (number | "A" | "B")[];
 
@@ -14,6 +19,19 @@ export interface Frame {
   readonly cutsLeft: boolean;
 }
 
+/** The tokens of one or two texts within their special tokens. */
+export interface FramedTokens {
+  /** Token ids including special tokens. */
+  readonly ids: number[];
+  /**
+   * Token types: 1 for the second text of a pair if the model distinguishes
+   * them.
+   */
+  readonly types: number[];
+  /** Whether tokens of the texts were left out. */
+  readonly truncated: boolean;
+}
+
 /**
  * The tokens of one or two texts within their special tokens, truncated like
  * `truncation="longest_first"` of transformers.
@@ -24,7 +42,7 @@ export function framed(
   texts: readonly (readonly number[])[],
   { single, pair, pairType, cutsLeft }: Frame,
   maxLength: number,
-) {
+): FramedTokens {
   const [a = [], b = []] = texts;
   const layout = texts.length > 1 ? pair : single;
   const specials = layout.filter((it) => typeof it === "number").length;
@@ -37,24 +55,19 @@ export function framed(
     ? [shorter, longer]
     : [Math.floor(room / 2), Math.ceil(room / 2)];
   if (a.length > b.length) lengths.reverse();
-  const [first, second] = [a, b].map((ids, i) => {
-    const kept = a.length + b.length <= room ? ids.length : lengths[i]!;
-    return cutsLeft ? ids.slice(ids.length - kept) : ids.slice(0, kept);
-  }) as [number[], number[]];
+  const fits = a.length + b.length <= room;
+  const cut = (ids: readonly number[], length: number) =>
+    cutsLeft ? ids.slice(ids.length - length) : ids.slice(0, length);
+  const first = fits ? a : cut(a, lengths[0]!);
+  const second = fits ? b : cut(b, lengths[1]!);
   const parts = layout.map((it) =>
     typeof it === "number" ? [it] : it === "A" ? first : second
   );
   // The special token after the first text belongs to it.
   const ofFirst = texts.length > 1 ? layout.indexOf("A") + 2 : Infinity;
   return {
-    /** Token ids including special tokens. */
     ids: parts.flat(),
-    /**
-     * Token types: 1 for the second text of a pair if the model distinguishes
-     * them.
-     */
     types: parts.flatMap((it, i) => it.map(() => i < ofFirst ? 0 : pairType)),
-    /** Whether tokens of the texts were left out. */
     truncated: first.length < a.length || second.length < b.length,
   };
 }
@@ -67,11 +80,16 @@ export interface FirstToken {
   readonly word: number;
 }
 
+/** A part of a text whose words are read one by one. */
+export interface WordWindow extends FramedTokens {
+  /** First tokens of words that are read in it. */
+  readonly firsts: readonly FirstToken[];
+}
+
 /**
  * A text whose words are read one by one, at their first tokens, within its
  * special tokens. A longer one than the model takes is cut into windows of
- * equal
- * lengths that overlap by a quarter; each word is read where it has more
+ * equal lengths that overlap by a quarter; each word is read where it has more
  * context.
  *
  * @param ids Token ids of the text
@@ -86,7 +104,7 @@ export function windowsOf(
   firsts: readonly FirstToken[],
   { single }: Pick<Frame, "single">,
   maxLength: number,
-) {
+): WordWindow[] {
   const specials = single.filter((it) => typeof it === "number").length;
   const before = single.indexOf("A");
   const room = Math.max(1, maxLength - specials);
@@ -106,8 +124,8 @@ export function windowsOf(
       : (startOf(window) + startOf(window - 1) + room) >> 1;
   return Array.from({ length: count }, (_, window) => {
     const start = startOf(window);
-    const own = ids.slice(start, start + room);
-    const all = single.flatMap((it) => typeof it === "number" ? [it] : own);
+    const tokens = ids.slice(start, start + room);
+    const all = single.flatMap((it) => typeof it === "number" ? [it] : tokens);
     return {
       ids: all,
       types: all.map(() => 0),
