@@ -3,12 +3,14 @@ import reference from "../../fixtures/references/entities.json" with {
   type: "json",
 };
 import {
+  entitiesOf,
   entityCounts,
   entityScore,
   forbiddenTags,
+  type Scheme,
+  schemeOf,
   tagsOf,
 } from "../../lib/problems/entities.ts";
-import { entitiesOf, type Scheme, schemeOf } from "../../lib/serve/entities.ts";
 
 const tagsIn = (text: string) => text === "" ? [] : text.split(" ");
 

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { readTable, type Row } from "../../lib/data/table.ts";
+import { schemeOf, wordsIn } from "../../lib/problems/entities.ts";
 import {
   checkTags,
   formOf,
@@ -10,7 +11,6 @@ import {
   type TaggedText,
 } from "../../lib/problems/tagged_text.ts";
 import { tagColumn } from "../../lib/problems/tokens.ts";
-import { schemeOf, wordsIn } from "../../lib/serve/entities.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 /** The rows of a file with this content, whose place is its name. */

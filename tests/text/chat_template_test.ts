@@ -71,16 +71,16 @@ for (const { name, template, messages, prompt, whole } of cases) {
   if (!whole.text.startsWith(prompt.text)) continue;
   Deno.test(`encodeCompletion() goes on as transformers' conversation does, ${name}, ${messages.length} messages`, async () => {
     const tokenizer = await tokenizerWith({ chat_template: template });
-    const { ids, places, labels, truncated } = tokenizer.encodeCompletion(
+    const { ids, readAt, labels, truncated } = tokenizer.encodeCompletion(
       { text: "", messages: messages.slice(0, -1) },
       messages.at(-1)!.content,
     );
-    // The newline behind the end is not learnt.
+    // The newline behind the end is not trained.
     assertEquals(ids, whole.ids.slice(0, whole.ids.lastIndexOf(2) + 1));
     assertEquals(ids.at(-1), tokenizer.ends(true)[0]);
     assertEquals(truncated, false);
     assertEquals(labels, ids.slice(prompt.ids.length));
-    assertEquals(places[0], prompt.ids.length - 1);
+    assertEquals(readAt[0], prompt.ids.length - 1);
   });
 }
 
@@ -90,14 +90,14 @@ Deno.test("encodeCompletion() ends a text by the model's own token, and cuts pro
     it.encodeCompletion({ text }, completion);
   assertEquals(encode(whole, "abc", "de"), {
     ids: [67, 68, 69, 70, 71, 2],
-    places: [2, 3, 4],
+    readAt: [2, 3, 4],
     labels: [70, 71, 2],
     truncated: false,
     isCut: false,
   });
   assertEquals(encode(short, "abc", "de"), {
     ids: [69, 70, 71, 2],
-    places: [0, 1, 2],
+    readAt: [0, 1, 2],
     labels: [70, 71, 2],
     truncated: true,
     isCut: false,

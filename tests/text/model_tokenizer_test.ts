@@ -7,7 +7,7 @@ import {
   type GlueTask,
   readSplit,
 } from "../../lib/benchmarks/glue.ts";
-import { framed } from "../../lib/serve/frame.ts";
+import { framed } from "../../lib/text/frame.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import {
   ARCHITECTURES,

@@ -137,7 +137,7 @@ for (
         const { text } = inputOf(seed);
         // deno-lint-ignore no-control-regex -- see fixtures/token_ids.py
         if (/[\x00-\x1f\x7f]/.test(text)) continue;
-        const row = tokenizer.encodePlaced(text).places.flat();
+        const row = tokenizer.encodePlaced(text).spans.flat();
         hash.update(new Int32Array([row.length, ...row]));
       }
       assertEquals(hash.digest("hex").slice(0, 16), places);
