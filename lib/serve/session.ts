@@ -1,9 +1,9 @@
 // A model of ONNX with an adapter, at any of its ranks: what the modules of
 // classes and of embeddings have in common.
 import * as web from "onnxruntime-web";
+import type { Frame } from "../text/frame.ts";
 import { type Adapter, inputsAt, readAdapter } from "./adapter.ts";
 import { openFolder } from "./folder.ts";
-import type { Frame } from "../text/frame.ts";
 import { TextEncoding } from "./text_encoding.ts";
 
 /**
