@@ -33,6 +33,7 @@ import { findPipeline } from "../arguments/open_pipeline.ts";
 import { checkFolder, OWN_DATA, PROJECT } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { epochsFor } from "./few_steps.ts";
 import { schemaText } from "./schema.ts";
 
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
@@ -340,7 +341,7 @@ function writtenSummary(
   const texts = second === undefined
     ? `  texts   the last messages of "${first}"`
     : `  texts   "${second}", after those of "${first}"`;
-  const { epochs, steps } = epochsFor(rows);
+  const { epochs, steps } = epochsFor(rows * (1 - HOLDOUT), BATCH);
   return [
     `${file}: ${count(rows, "row")}`,
     texts,
@@ -348,20 +349,9 @@ function writtenSummary(
   ];
 }
 
-/**
- * Share that is held out, examples of a step, and steps that texts to write
- * take at least to be learnt.
- */
+/** Share of texts to write that is held out, and examples of a step. */
 const HOLDOUT = 0.1;
 const BATCH = 16;
-const MIN_STEPS = 300;
-
-/** Epochs that make enough steps. */
-function epochsFor(rows: number): { epochs: number; steps: number } {
-  const each = Math.max(1, Math.ceil(rows * (1 - HOLDOUT) / BATCH));
-  const epochs = Math.max(1, Math.ceil(MIN_STEPS / each));
-  return { epochs, steps: each * epochs };
-}
 
 /** The text of a pipeline for a table of texts to write: e2e with its parameters. */
 async function writingStarter(
@@ -370,7 +360,7 @@ async function writingStarter(
 ): Promise<string> {
   const { document, write, set, setList } = await openTemplate("e2e", source);
   const [first, second] = columns;
-  const { epochs, steps } = epochsFor(rows);
+  const { epochs, steps } = epochsFor(rows * (1 - HOLDOUT), BATCH);
   set("train", source.path);
   set("validation", null);
   set("prompt", second === undefined ? "prompt" : first);
@@ -407,13 +397,17 @@ async function starter(source: Source, table: Described): Promise<string> {
     set("regression", true, `true because ${why}`);
   }
   set("name", Object.hasOwn(GLUE_TASKS, name) ? `${name}-data` : name);
-  set("holdout", rows < 1000 ? 0.2 : 0.1);
+  const holdout = rows < 1000 ? 0.2 : 0.1;
+  set("holdout", holdout);
   set(
     "maxLength",
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
-  write(["params", "training", "epochs"], epochsOfAdapter(rows));
+  const batch = Number(document.getIn(["params", "training", "batchSize"]));
+  const enough = epochsFor(rows * (1 - holdout), batch).epochs;
+  const epochs = Math.max(enough, epochsOfAdapter(rows));
+  write(["params", "training", "epochs"], epochs);
   const trial = ["profiles", "trial", "maxLength"];
   write(trial, Math.min(Number(document.getIn(trial)), table.tokens));
   return `# A starter for ${path}: ${rows} rows with the columns ${names}.
@@ -424,7 +418,7 @@ ${document.toString({ lineWidth: 0 })}`;
 
 /**
  * Number of epochs in which an adapter is trained on so many rows, as in the
- * pipelines of the project.
+ * pipelines of the project, if these are enough steps.
  */
 function epochsOfAdapter(rows: number): number {
   if (rows < 3000) return 10;

@@ -20,6 +20,7 @@ import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import type { Answer } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
+import { fewSteps } from "./few_steps.ts";
 import {
   answerOf,
   RunOutcome,
@@ -79,11 +80,8 @@ export const pipelineCommand = command`
     )
   );
   const { signal } = interrupts;
-  const { graph, selected, store, saveGraph, cluster, settings } =
-    await openRun(
-      args,
-      { say, signal },
-    );
+  const opened = await openRun(args, { say, signal });
+  const { graph, selected, store, saveGraph, cluster, settings } = opened;
   if (graph.description && !args.has("json")) note(graph.description);
   const remote = await runRemote(args, store, note, signal);
   if (cluster !== undefined && args.has("detach")) {
@@ -97,6 +95,7 @@ export const pipelineCommand = command`
     );
     return;
   }
+  for (const text of await fewSteps(opened, "pipeline", args)) note(text);
   keepRun(args);
   const outcome = new RunOutcome(graph.pipeline, store);
   let answer: Answer | undefined;

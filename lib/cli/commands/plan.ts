@@ -22,6 +22,7 @@ import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
 import { clip, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { style } from "../terminal/style.ts";
+import { fewSteps } from "./few_steps.ts";
 
 type State = Decision["state"];
 
@@ -75,6 +76,7 @@ export async function printPlan(args: Arguments) {
     });
   await remote?.end();
   await saveGraph();
+  for (const text of await fewSteps(opened, "plan", args)) note(text);
   const counts = { run: 0, restore: 0, unchanged: 0, unknown: 0, skip: 0 };
   for (const { state } of decisions.values()) counts[state]++;
   const seconds = (performance.now() - start) / 1000;
