@@ -161,6 +161,10 @@ export async function attempt(
     const before = sourcePrints(sources);
     const changed = await changedSource(run, decided, before);
     if (changed !== undefined) return changed;
+    const resumed = checkpoint === undefined
+      ? takeCheckpoint(decided.key, before, run.store)
+      : undefined;
+    const began = performance.now();
     const end = await runTask({
       stage: stage.id,
       task: stage.task,
@@ -171,8 +175,7 @@ export async function attempt(
       inputs,
       sources: [...sources.values()],
       folder: start,
-      checkpoint: checkpoint ??
-        takeCheckpoint(decided.key, before, run.store),
+      checkpoint: checkpoint ?? resumed!.folder,
       runtimes,
       resources: resourcesOf(run, stage),
       gpus: gpus?.ids,
@@ -180,13 +183,21 @@ export async function attempt(
       left,
       grace: settings.grace,
       lastingPaths: lastingPaths(run, stage, start),
-      emit,
+      emit(event) {
+        if (event.type === "saved") {
+          resumed?.noteSeconds((performance.now() - began) / 1000);
+        }
+        emit(event);
+      },
       signal,
     });
     switch (end.state) {
-      case "done":
+      case "done": {
+        const seconds = end.measured.seconds + (resumed?.seconds ?? 0);
+        const measured = { ...end.measured, seconds: milliseconds(seconds) };
         return await changedSource(run, decided, before) ??
-          { ...end, output: start.output };
+          { ...end, measured, output: start.output };
+      }
       case "failed":
       case "interrupted":
         return end;
@@ -364,6 +375,20 @@ function artifactFiles(stage: GraphStage, folder: string): string[] | Failed {
   return paths;
 }
 
+/** Seconds to the millisecond. */
+function milliseconds(seconds: number): number {
+  return Math.round(seconds * 1000) / 1000;
+}
+
+/** Checkpoints of an attempt. */
+interface Checkpoint {
+  readonly folder: string;
+  /** Seconds of the attempts that it resumes, up to their last checkpoints. */
+  readonly seconds: number;
+  /** Notes the seconds of this attempt up to a checkpoint, for the next one. */
+  noteSeconds(seconds: number): void;
+}
+
 /**
  * Creates the checkpoint folder of the next attempt at a key, whose lock must be
  * held. It is the folder of the last attempt under a new name, so that a process
@@ -373,22 +398,42 @@ function artifactFiles(stage: GraphStage, folder: string): string[] | Failed {
  * last attempt, its checkpoints are removed: it may have read other contents,
  * even if the key is the same again.
  */
-function takeCheckpoint(key: string, prints: string, store: Store): string {
+function takeCheckpoint(
+  key: string,
+  prints: string,
+  store: Store,
+): Checkpoint {
   const folder = store.makeFolder("checkpoints", key);
-  const memo = join(folder, "sources.json");
-  const sameSources = prints === (readSealed(memo)?.prints ?? "[]");
+  const memo = join(folder, "attempts.json");
+  const attempted = readSealed<AttemptMemo>(memo) ??
+    { prints: "[]", seconds: 0 };
+  const sameSources = prints === attempted.prints;
   const attempts = [...Deno.readDirSync(folder)]
     .map(({ name }) => Number(name)).filter(Number.isInteger);
   const number = Math.max(0, ...attempts);
   const next = join(folder, `${number + 1}`);
   if (!sameSources) {
     for (const attempt of attempts) removeFolder(join(folder, `${attempt}`));
-    writeSealed(memo, { prints });
+    writeSealed(memo, { prints, seconds: 0 });
   }
   if (sameSources && number > 0) {
     Deno.renameSync(join(folder, `${number}`), next);
   } else {
     Deno.mkdirSync(next);
   }
-  return next;
+  const earlier = sameSources ? attempted.seconds : 0;
+  return {
+    folder: next,
+    seconds: earlier,
+    noteSeconds: (seconds) =>
+      writeSealed(memo, { prints, seconds: earlier + seconds }),
+  };
+}
+
+/** What is kept of the attempts at a key beside their checkpoints. */
+interface AttemptMemo {
+  /** Fingerprints of their sources. */
+  readonly prints: string;
+  /** Their seconds, up to their last checkpoints. */
+  readonly seconds: number;
 }

@@ -72,7 +72,7 @@ export interface ManifestBody {
   readonly machine?: string;
   /** When the run started, as `toISOString()` writes it. */
   readonly started: string;
-  /** Wall-clock seconds, to the millisecond. */
+  /** Wall-clock seconds, to the millisecond, with those of the attempts that it resumed. */
   readonly seconds: number;
   /** Last value of each metric. */
   readonly metrics: Readonly<Record<string, number>>;

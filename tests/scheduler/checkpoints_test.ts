@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { TestProject } from "./project.ts";
 
 const isLog = (line: string) => (event: { type: string; line?: string }) =>
@@ -55,4 +55,46 @@ Deno.test("run() resumes from a checkpoint after SIGKILL when the sources have n
   await killed.end();
   assertEquals((await project.run(stages)).summary.ran, 1);
   assertEquals(project.read("out/test/trainer/out.txt"), "from old");
+});
+
+Deno.test("run() adds the seconds up to a checkpoint to those of the attempt that resumes from it, unless a source changed", async () => {
+  using project = new TestProject();
+  project.write("data.txt", "old");
+  project.task(
+    "trainer",
+    `const file = stage.checkpoint + "/state";
+     try { return "from " + Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
+     const text = Deno.readTextFileSync(params.data);
+     if (text !== "new") await new Promise((r) => setTimeout(r, 3000));
+     Deno.writeTextFileSync(file, text);
+     stage.saved("the middle");
+     if (text !== "new") await new Promise((r) => setTimeout(r, 1e6));
+     return text;`,
+    { rest: "sources: (params: any) => ({ data: params.data })," },
+  );
+  const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
+  const secondsOf = async () => {
+    const { events } = await project.run(stages);
+    const [seconds] = events.flatMap((it) =>
+      it.type === "finished" && it.outcome === "ran" ? it.seconds : []
+    );
+    return seconds!;
+  };
+  const interrupt = async () => {
+    const killed = project.spawn(stages);
+    await killed.event(({ type }: { type: string }) => type === "saved");
+    killed.process.kill("SIGKILL");
+    await killed.end();
+  };
+  await interrupt();
+  const resumed = await secondsOf();
+  assertEquals(project.read("out/test/trainer/out.txt"), "from old");
+  assert(resumed > 3, `${resumed} s`);
+  project.write("data.txt", "other");
+  await interrupt();
+  project.write("data.txt", "new");
+  const anew = await secondsOf();
+  assertEquals(project.read("out/test/trainer/out.txt"), "new");
+  // The attempt that was killed alone took three seconds more.
+  assert(anew < resumed, `${anew} s`);
 });
