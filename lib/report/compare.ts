@@ -97,6 +97,7 @@ function compareOne(
     };
   });
   const verdict = verdictOf(sides, {
+    split: first.split,
     examples,
     classes: first.problem.classes.length > 0,
     metric: metrics[0]!,

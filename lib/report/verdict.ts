@@ -27,6 +27,7 @@ export interface Side {
 
 /** Facts about a comparison besides its methods. */
 export interface Setting extends Pick<CompareOptions, "confidence" | "margin"> {
+  readonly split: string;
   /** Number of scored examples. */
   readonly examples: number;
   /** Whether the labels are classes. */
@@ -169,6 +170,7 @@ export function verdictOf(
   };
   const sentences = verdictSentences(verdict, {
     metric: setting.metric,
+    split: setting.split,
     examples: setting.examples,
     confidence: setting.confidence,
     sign,

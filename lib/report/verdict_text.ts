@@ -12,6 +12,8 @@ import type { Interval, Verdict, VerdictCell } from "./report.ts";
 export interface VerdictFacts {
   /** The main metric. */
   readonly metric: string;
+  /** The split that is scored; `test` chooses nothing. */
+  readonly split: string;
   /** Number of scored examples. */
   readonly examples: number;
   readonly confidence: number;
@@ -34,6 +36,9 @@ type Decision = Omit<Verdict, "headline" | "reasons">;
 
 const REMEDY =
   "More labelled rows tell more; of your own data, -S holdout=0.3 holds out more.";
+
+const MORE_TRAINING =
+  "Train on more rows, or longer: of your own data, by a larger -S training.epochs=N. Other learning rates and alphas may help as well.";
 
 /**
  * A verdict in two voices, as plain text: a headline for everyone, without a
@@ -159,12 +164,9 @@ function nothingLearnt(decision: Decision, facts: VerdictFacts) {
   const of = facts.haveOthersLearnt ? ` of ${title}` : "";
   const certainly = isOpen ? "not certainly" : "not";
   return {
-    headline: learntText(
-      facts.haveOthersLearnt ? title : undefined,
-      beyond,
-      than,
-      isOpen,
-    ),
+    headline: isOpen
+      ? undecidedText(beyond, facts, title)
+      : notBetterText(than, facts, title),
     reasons: [
       `The best score${of}, ${metricInWords(facts.metric)} ${
         valueText(reference, facts)
@@ -174,39 +176,66 @@ function nothingLearnt(decision: Decision, facts: VerdictFacts) {
         pointsOf(facts)
       } on ${facts.examples} examples.`,
       ...(facts.haveOthersLearnt ? otherText(decision, facts) : []),
-      isOpen ? REMEDY : "Try other learning rates, alphas and epochs.",
+      ...isOpen ? [REMEDY] : [],
+      MORE_TRAINING,
     ],
   };
 }
 
 /**
- * That nothing was learnt, or that this cannot be told.
+ * That an adapter does not exceed what it must.
  *
- * @param title Of the method, if others have learnt
+ * @param title Of the method
  */
-function learntText(
-  title: string | undefined,
-  beyond: string,
+function notBetterText(
   than: string,
-  isOpen: boolean,
+  { split, haveOthersLearnt }: VerdictFacts,
+  title: string,
 ): string {
-  if (isOpen) {
-    const what = title === undefined
-      ? "anything was learnt"
-      : `${title} learnt anything`;
-    return `Too few rows to tell whether ${what}${beyond}.`;
-  }
-  const what = title === undefined
-    ? "Nothing was learnt"
-    : `${title} learnt nothing`;
-  return `${what}${beyond}: it is not better than ${than}.`;
+  const it = haveOthersLearnt ? title : "the adapter";
+  return split === TEST
+    ? `On the test set, ${it} is not better than ${than}.`
+    : `No rank is recommended: ${it} is not better than ${than}.`;
 }
 
+/**
+ * That it cannot be told whether an adapter has learnt something.
+ *
+ * @param beyond ` beyond the head`, or empty
+ * @param title Of the method
+ */
+function undecidedText(
+  beyond: string,
+  { split, haveOthersLearnt }: VerdictFacts,
+  title: string,
+): string {
+  const what = haveOthersLearnt
+    ? `${title} learnt anything`
+    : "anything was learnt";
+  return split === TEST
+    ? `The test set has too few rows to tell whether ${what}${beyond}.`
+    : `No rank is recommended: too few rows to tell whether ${what}${beyond}.`;
+}
+
+/** The split that is scored once a rank has been chosen. */
+const TEST = "test";
+
 /** What to use and what it achieves, as the start of a headline. */
-function useText({ recommended }: Decision, facts: VerdictFacts): string {
-  const of = facts.hasOthers ? ` of ${recommended.title}` : "";
-  const { rank } = recommended;
-  return `Use rank ${rank}${of}: ${achievement(recommended, facts)}`;
+function useText(
+  { recommended, bound }: Decision,
+  facts: VerdictFacts,
+): string {
+  const { rank, title } = recommended;
+  const achieved = achievement(recommended, facts);
+  const isChosen = bound !== null || facts.hasOthers;
+  if (facts.split === TEST && !isChosen) return `At rank ${rank}, ${achieved}`;
+  const of = facts.hasOthers ? ` of ${title}` : "";
+  return `Use rank ${rank}${of}: ${achieved}`;
+}
+
+/** `held-out rows`, or those of a test set. */
+function rowsText({ split }: VerdictFacts): string {
+  return split === TEST ? "test rows" : "held-out rows";
 }
 
 /** `147 of 147 held-out rows are right`, or what the metric is. */
@@ -215,12 +244,12 @@ function achievement(cell: VerdictCell, facts: VerdictFacts): string {
     const { inWords } = formatOf(facts.metric);
     return `the ${metricInWords(facts.metric)} is ${
       inWords(cell.score)
-    } on the held-out rows`;
+    } on the ${rowsText(facts)}`;
   }
   const average = facts.seedsOfRecommended > 1 ? "on average " : "";
-  return `${average}${
-    rightRows(cell, facts)
-  } of ${facts.examples} held-out rows are right`;
+  return `${average}${rightRows(cell, facts)} of ${facts.examples} ${
+    rowsText(facts)
+  } are right`;
 }
 
 /** `145`, or the metric. */

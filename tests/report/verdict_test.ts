@@ -41,16 +41,16 @@ Deno.test("compare() gives the verdict that nothing was learnt if no score is ab
   assertEquals(verdict.kind, "nothing-learnt");
   assertEquals(
     verdict.headline,
-    "Too few rows to tell whether anything was learnt.",
+    "No rank is recommended: too few rows to tell whether anything was learnt.",
   );
   // Its remedy is more rows; where they suffice, another training.
-  assertMatch(verdict.reasons.at(-1)!, /^More labelled rows/);
+  assertMatch(verdict.reasons.at(-2)!, /^More labelled rows/);
   const sure = verdictOn(results, 0.5);
   assertEquals(
     sure.headline,
-    "Nothing was learnt: it is not better than always predicting the same class.",
+    "No rank is recommended: the adapter is not better than always predicting the same class.",
   );
-  assertMatch(sure.reasons.at(-1)!, /^Try other learning rates, alphas/);
+  assertMatch(sure.reasons.at(-1)!, /^Train on more rows, or longer: /);
   assertEquals(verdict.reference!.kind, "constant");
   assertEquals(verdict.reference!.referenceScore, 0.5);
   assertEquals([verdict.reference!.method, verdict.reference!.rank], [0, 2]);
@@ -81,7 +81,7 @@ Deno.test("compare() gives the verdict that nothing was learnt if no text has an
   const { headline, reasons } = verdictOn([writing({ 1: "no", 2: "none" })]);
   assertEquals(
     headline,
-    "Nothing was learnt: it is not better than writing nothing.",
+    "No rank is recommended: the adapter is not better than writing nothing.",
   );
   assertMatch(reasons[0]!, /is not above the 0\.0 % of writing nothing: /);
   const some = verdictOn([writing({ 1: "no", 2: "a place to eat by a lake" })]);
@@ -124,11 +124,11 @@ Deno.test("compare() says of texts that copy the prompt, or are the most frequen
   const often = [...once, frequent];
   assertEquals(
     verdictOf(({ text }) => text, once).headline,
-    "Nothing was learnt: it is not better than copying the prompt.",
+    "No rank is recommended: the adapter is not better than copying the prompt.",
   );
   assertEquals(
     verdictOf(() => frequent, often).headline,
-    "Nothing was learnt: it is not better than always writing the most frequent text.",
+    "No rank is recommended: the adapter is not better than always writing the most frequent text.",
   );
   assertMatch(verdictOf(() => frequent, once).headline, /^Use rank 1: /);
   assertMatch(
@@ -142,7 +142,7 @@ Deno.test("compare() does not claim that nothing was learnt if a score is higher
   assertEquals(verdict.kind, "nothing-learnt");
   assertEquals(
     verdict.headline,
-    "Too few rows to tell whether anything was learnt.",
+    "No rank is recommended: too few rows to tell whether anything was learnt.",
   );
   const [low, high] = verdict.reference!.differenceInterval;
   assert(low < 0 && high > 0.1, `${low} ${high}`);
@@ -175,7 +175,7 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   assertEquals(verdict.kind, "nothing-learnt");
   assertEquals(
     verdict.headline,
-    "Nothing was learnt beyond the head: it is not better than the head on the frozen encoder.",
+    "No rank is recommended: the adapter is not better than the head on the frozen encoder.",
   );
   assertEquals(verdict.reference!.kind, "head");
   assertEquals(verdict.reference!.referenceScore, 0.8);
@@ -185,7 +185,7 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   ]);
   assertEquals(
     unsure.headline,
-    "Too few rows to tell whether anything was learnt beyond the head.",
+    "No rank is recommended: too few rows to tell whether anything was learnt beyond the head.",
   );
 });
 
@@ -198,7 +198,7 @@ Deno.test("compare() says that one method learnt nothing, if another did, and wh
   assertEquals(unsure.kind, "nothing-learnt");
   assertEquals(
     unsure.headline,
-    "DyLoRA learnt nothing: it is not better than always predicting the same class.",
+    "No rank is recommended: DyLoRA is not better than always predicting the same class.",
   );
   const [first, second] = unsure.reasons;
   assert(

@@ -2,7 +2,7 @@
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import type { ProblemFields } from "../../problems/registry.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
-import type { Report } from "../../report/report.ts";
+import type { Comparison, Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { readIfThere } from "../../files/files.ts";
@@ -175,14 +175,23 @@ export async function answerOf(
       isDeciding: stage.id === deciding,
     }))
     .sort((a, b) => Number(b.isDeciding) - Number(a.isDeciding));
+  const isAside = (it: { readonly isDeciding: boolean }) =>
+    deciding !== undefined && !it.isDeciding;
+  const comparisonsOf = (some: typeof reports) =>
+    some.flatMap(({ content }) => content.comparisons);
+  const asides = comparisonsOf(reports.filter(isAside));
+  const judged = comparisonsOf(reports.filter((it) => !isAside(it)))
+    .map((comparison) => ({
+      comparison,
+      overruling: overrulingOf(comparison, asides),
+    }));
   const trainings = ofKind("adapter", "training.json");
   const adapters = exported.length > 0 ? exported : trainings;
   if (reports.length + adapters.length === 0) return undefined;
-  const verdicts = reports.flatMap(({ content }) => content.comparisons)
-    .flatMap(({ verdict }) => verdict ?? []);
-  const isUsable = verdicts.length === 0 ||
-    verdicts.some(({ kind, reference }) =>
-      kind !== "nothing-learnt" || reference?.kind === "head"
+  const isUsable = judged.every(({ comparison }) => !comparison.verdict) ||
+    judged.some(({ comparison: { verdict }, overruling }) =>
+      verdict !== null && overruling === undefined &&
+      (verdict.kind !== "nothing-learnt" || verdict.reference?.kind === "head")
     );
   const [best] = exported;
   const [source] = best?.inputs.adapter ?? [];
@@ -194,11 +203,7 @@ export async function answerOf(
   const [first] = adapters;
   return {
     type: "answer",
-    findings: reports.flatMap(({ content, isDeciding }) => {
-      const findings = findingsOf(content.comparisons);
-      const isAside = deciding !== undefined && !isDeciding;
-      return isAside ? findings.map((it) => ({ ...it, isAside })) : findings;
-    }),
+    findings: await findingsOf(judged, asides),
     faults: [
       ...new Set(reports.flatMap(({ content }) => content.faults ?? [])),
     ],
@@ -258,22 +263,75 @@ async function pythonLines(
   return pythonCode(folder, { ...problem, base, hasOtherClasses }).split("\n");
 }
 
-function findingsOf(comparisons: Report["comparisons"]): Answer["findings"] {
-  return comparisons.flatMap(({ title, split, epoch, verdict }) => {
+/** A comparison of the report that decides, and another one that overrules it. */
+interface Judged {
+  readonly comparison: Comparison;
+  readonly overruling: Comparison | undefined;
+}
+
+/**
+ * Of other reports, the comparison on the same examples by which nothing was
+ * learnt: a rank by the loss is of no use if its texts are copies of prompts.
+ */
+function overrulingOf(
+  { task, split, epoch, verdict }: Comparison,
+  others: readonly Comparison[],
+): Comparison | undefined {
+  if (verdict === null || verdict.kind === "nothing-learnt") return undefined;
+  return others.find((it) =>
+    it.task === task && it.split === split && it.epoch === epoch &&
+    it.verdict?.kind === "nothing-learnt" &&
+    it.verdict.reference?.kind === "constant"
+  );
+}
+
+/** The verdicts of the deciding report, then those of others that overrule none. */
+async function findingsOf(
+  judged: readonly Judged[],
+  asides: readonly Comparison[],
+): Promise<Answer["findings"]> {
+  const { metricInWords } = await import("../../report/format.ts");
+  const all = [...judged.map(({ comparison }) => comparison), ...asides];
+  const overruling = judged.map((it) => it.overruling);
+  const findings = judged.flatMap(({ comparison, overruling }) => {
+    const { verdict, metrics } = comparison;
     if (verdict === null) return [];
-    const others = comparisons.filter((it) => it.title === title);
-    const more = [
-      ...(others.some((it) => it.split !== split) ? [split] : []),
-      ...(others.some((it) => it.epoch !== epoch) ? [`${epoch} epoch`] : []),
-    ];
-    const { kind, headline, reasons, recommended } = verdict;
+    const title = titleAmong(comparison, all);
+    const { kind, headline, reasons, recommended: { rank } } = verdict;
+    if (overruling === undefined) {
+      const isLearnt = kind !== "nothing-learnt";
+      return [{ title, headline, reasons, ...isLearnt && { rank } }];
+    }
+    const overruled = `By the ${
+      metricInWords(metrics[0]!)
+    } alone, the rank is ${rank}, which the exported adapter has.`;
     return [{
-      title: [title, ...more].join(", "),
-      headline,
-      reasons,
-      ...(kind !== "nothing-learnt" && { rank: recommended.rank }),
+      title,
+      headline: overruling.verdict!.headline,
+      reasons: [...overruling.verdict!.reasons, overruled],
     }];
   });
+  const others = asides.flatMap((comparison) => {
+    const { verdict } = comparison;
+    if (verdict === null || overruling.includes(comparison)) return [];
+    const { headline, reasons } = verdict;
+    const title = titleAmong(comparison, all);
+    return [{ title, headline, reasons, isAside: true }];
+  });
+  return [...findings, ...others];
+}
+
+/** The title of a comparison, with its split and epoch where others differ. */
+function titleAmong(
+  { title, split, epoch }: Comparison,
+  all: readonly Comparison[],
+): string {
+  const others = all.filter((it) => it.title === title);
+  const more = [
+    ...(others.some((it) => it.split !== split) ? [split] : []),
+    ...(others.some((it) => it.epoch !== epoch) ? [`${epoch} epoch`] : []),
+  ];
+  return [title, ...more].join(", ");
 }
 
 /** The stage of the data that an adapter was trained on, the nearest data set upstream; undefined if there is none. */

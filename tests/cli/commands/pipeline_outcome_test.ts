@@ -24,10 +24,15 @@ const JUDGE = `
 import * as z from "zod";
 export default {
   description: "Writes a report",
-  params: z.strictObject({ kind: z.string(), reference: z.string(), rank: z.number() }),
+  params: z.strictObject({
+    kind: z.string(),
+    reference: z.string(),
+    rank: z.number(),
+    split: z.string().default("validation"),
+  }),
   inputs: {},
   output: { kind: "report", files: ["report.json", "report.html", "report.md"] },
-  async run({ params: { kind, reference, rank }, output }) {
+  async run({ params: { kind, reference, rank, split }, output }) {
     const verdict = {
       kind,
       headline: "Rank " + rank + " of DyLoRA is enough.",
@@ -35,7 +40,8 @@ export default {
       recommended: { rank },
       reference: { kind: reference },
     };
-    const comparison = { title: "SST-2", split: "validation", epoch: "last", verdict };
+    const metrics = ["loss"];
+    const comparison = { task: "sst2", title: "SST-2", split, epoch: "last", metrics, verdict };
     Deno.writeTextFileSync(output + "/report.json", JSON.stringify({ comparisons: [comparison] }));
     Deno.writeTextFileSync(output + "/report.html", "page");
     Deno.writeTextFileSync(output + "/report.md", "# The tables\\n");
@@ -123,6 +129,34 @@ stages:
   const reports = lines.filter((it) => it.startsWith("report"));
   assertMatch(reports[0]!, /judge\.html$/);
   assertMatch(reports[1]!, /by-text\.html$/);
+});
+
+Deno.test("pipeline recommends no rank if another report finds that nothing was learnt of the same examples", async () => {
+  using test = new CliProject(`name: test
+params: { split: validation }
+stages:
+  by-text: { task: judge, with: { kind: nothing-learnt, reference: constant, rank: 8, split: "\${params.split}" } }
+  judge: { task: judge, with: { kind: recommended, reference: constant, rank: 3 } }
+  take: { task: pack, with: { seed: 0 }, inputs: { report: judge } }
+`);
+  test.write("tasks/judge.ts", JUDGE);
+  test.write("tasks/pack.ts", PACK);
+  const { lines, stderr, code } = await test.call("pipeline");
+  assertEquals(code, 0, stderr);
+  const start = lines.indexOf("SST-2: Rank 8 of DyLoRA is enough.");
+  assertEquals(lines.slice(start + 1, start + 6), [
+    "  It scores 82.9 [80.6, 85.2].",
+    "  LoRA scores more.",
+    "  By the loss alone, the rank is 3, which the exported adapter has.",
+    "",
+    `adapter  ${test.path("out")}/test/take`,
+  ]);
+  assert(!lines.some((line) => /^(predict|try|python)/.test(line)));
+  // A test set chooses nothing.
+  const { stdout } = await test.call("pipeline", "-S", "split=test");
+  assertMatch(stdout, /^SST-2, validation: Rank 3 of DyLoRA is enough\.$/m);
+  assertMatch(stdout, /^ {2}Also, SST-2, test: Rank 8 of DyLoRA is enough\.$/m);
+  assertMatch(stdout, /^predict /m);
 });
 
 Deno.test("pipeline names the folders of an exported adapter and its model, which need no parameters of the run", async () => {
