@@ -4,7 +4,8 @@ import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
   evaluatedSplit,
-  ranksToUse,
+  ranksToScore,
+  REPORT_INPUT,
   scoredThreshold,
   usageSettings,
 } from "../lib/stages/settings.ts";
@@ -14,8 +15,8 @@ export default defineTask({
     "Evaluate an adapter at all ranks that it serves, in one pass over the data",
   params: z.strictObject({
     split: evaluatedSplit,
-    ranks: ranksToUse.default("all").describe(
-      "Ranks to evaluate: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest",
+    ranks: ranksToScore.default("all").describe(
+      "Ranks to evaluate: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest; recommended = the one that the input report recommends, with its threshold if that is the best one there",
     ),
     threshold: scoredThreshold,
     ...usageSettings,
@@ -23,7 +24,7 @@ export default defineTask({
       "Examples per forward pass; default: 32, or fewer for more than 8 ranks",
     ),
   }),
-  inputs: ADAPTER_INPUTS,
+  inputs: { ...ADAPTER_INPUTS, ...REPORT_INPUT },
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
   run: async (stage) =>

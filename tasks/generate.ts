@@ -3,7 +3,8 @@ import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   evaluatedSplit,
-  ranksToUse,
+  ranksToScore,
+  REPORT_INPUT,
   usageSettings,
   writingSettings,
 } from "../lib/stages/settings.ts";
@@ -13,8 +14,8 @@ export default defineTask({
     "Write texts for a split at ranks of an adapter side by side, and score them by BLEU, ROUGE-L and NIST",
   params: z.strictObject({
     split: evaluatedSplit,
-    ranks: ranksToUse.default("powers").describe(
-      "Ranks to write at: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest",
+    ranks: ranksToScore.default("powers").describe(
+      "Ranks to write at: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest; recommended = the one that the input report recommends",
     ),
     ...writingSettings,
     ...usageSettings,
@@ -24,6 +25,7 @@ export default defineTask({
     model: { kind: "model" },
     adapter: { kind: "adapter" },
     data: { kind: "dataset" },
+    ...REPORT_INPUT,
   },
   output: { kind: "scores", files: [...SCORES_FILES, "texts.jsonl"] },
   needs: ["engine"],

@@ -43,7 +43,8 @@ export class Expansion {
 
   /**
    * The stages of one name, one for each combination of its inputs and its
-   * matrix; undefined if the matrix has faults.
+   * matrix, none if its condition leaves it out; undefined if the matrix has
+   * faults.
    *
    * @param edges Undefined if the inputs have faults: then the combinations are
    * those of the matrix alone.
@@ -63,7 +64,10 @@ export class Expansion {
       : [{}];
     const at = ["stages", name];
     const ids = new Set<string>();
-    const stages = expandMatrix(matrix, inherited).map((combination) => {
+    const combinations = this.#isLeftOut(name, written.if)
+      ? []
+      : expandMatrix(matrix, inherited);
+    const stages = combinations.map((combination) => {
       const id = stageId(name, combination.coordinates);
       if (id.length > LONGEST_ID) {
         const message = `The stage id "${id}" is too long to name a folder`;
@@ -77,6 +81,16 @@ export class Expansion {
     });
     const all = new Set([...dimensions ?? [], ...matrixDimensions]);
     return new StageFamily([...all], stages);
+  }
+
+  /** Whether the condition of a stage, a value or a reference, leaves it out. */
+  #isLeftOut(name: string, condition: unknown): boolean {
+    const { if: value } = substitute(
+      { if: condition },
+      { params: this.params },
+      (fault) => this.faults.addAt(["stages", name, "if"], fault.message),
+    ) as Mapping;
+    return value === null || value === false;
   }
 
   /**

@@ -306,9 +306,9 @@ export function connect(
     if (absent.length === references.length && !declaration.optional) {
       faults.addAtKey(
         path,
-        `Input "${input}" of "${stage.id}" has no artifact: the matrix of ${
+        `Input "${input}" of "${stage.id}" has no artifact: ${
           quoted(absent)
-        } has no combinations left`,
+        } has no stages, by "if" or an empty matrix`,
       );
     }
     if (ids.size > 0) connections[input] = [...ids];

@@ -85,6 +85,7 @@ function parametersOf(params: z.ZodType): JsonSchema {
       [MERGE_KEY]: {
         anyOf: [
           { $ref: "#/$defs/reference" },
+          { type: "object" },
           { type: "array", items: { type: ["string", "object"] }, minItems: 1 },
         ],
         description:

@@ -262,7 +262,7 @@ function readShown(
     const ids = allIds?.filter((id) => wanted === name || wanted === id) ?? [];
     if (!names.has(name)) {
       faults.addAt(at, `Unknown stage "${name}"${didYouMean(name, names)}`);
-    } else if (allIds !== undefined && ids.length === 0) {
+    } else if (allIds && allIds.length > 0 && ids.length === 0) {
       faults.addAt(
         at,
         `Unknown stage "${wanted}"${didYouMean(wanted, allIds)}`,

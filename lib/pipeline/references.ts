@@ -145,7 +145,7 @@ function evaluate(reference: string, scope: Scope): unknown {
   if (scope.matrix) roots.matrix = scope.matrix;
   if (root === "matrix" && !scope.matrix) {
     throw new UnresolvedReference(
-      `"\${${reference.trim()}}" is not available here; a matrix can refer to "params" only`,
+      `"\${${reference.trim()}}" is not available here; only "params" is`,
     );
   }
   if (!Object.hasOwn(roots, root)) {

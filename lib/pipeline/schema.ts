@@ -178,6 +178,9 @@ export const Defaults = z.strictObject({
 /** A stage, before its references are resolved. */
 export const StageDefinition = z.strictObject({
   task: name("A task").describe("Task that the stage runs: a module of tasks/"),
+  if: orReference(z.boolean().nullable()).optional().describe(
+    "Leaves the stage out if it is false or null, as a parameter may be: ${params.test}",
+  ),
   with: z.record(z.string(), z.unknown()).default({}).describe(
     "Parameters of the task",
   ),

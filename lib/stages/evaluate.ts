@@ -6,7 +6,7 @@ import {
 import { openWeights } from "../artifacts/model.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { trainingDigest } from "../artifacts/training.ts";
+import { readRecord, trainingDigest } from "../artifacts/training.ts";
 import { fromTensors, parameterLayout } from "../engine/models/parameters.ts";
 import { boundProvenance, provenanceOf } from "../engine/schedules/registry.ts";
 import {
@@ -14,7 +14,7 @@ import {
   evaluationFlops,
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
-import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import { checkSameLabels, withThreshold } from "../problems/registry.ts";
 import { startStageEngine } from "./engine.ts";
 import {
@@ -24,20 +24,33 @@ import {
   openAdapter,
   type Ready,
 } from "./load_classifier.ts";
+import { chosenToScore } from "./recommended_rank.ts";
 import { readScoredSplit, type ScoredSplit } from "./scored_split.ts";
-import type { RankChoice, ScoredThreshold, UsageSettings } from "./settings.ts";
+import type {
+  REPORT_INPUT,
+  ScoredRanks,
+  ScoredThreshold,
+  UsageSettings,
+} from "./settings.ts";
 
 /** Evaluates the adapter of a stage at some of the ranks that it serves. */
 export async function evaluateAdapter(
-  stage: AdapterStage<{
-    readonly split: string;
-    readonly ranks: RankChoice;
-    readonly threshold?: ScoredThreshold;
-    readonly batchSize?: number | undefined;
-  }>,
+  stage:
+    & AdapterStage<{
+      readonly split: string;
+      readonly ranks: ScoredRanks;
+      readonly threshold?: ScoredThreshold;
+      readonly batchSize?: number | undefined;
+    }>
+    & { readonly inputs: InputsOf<typeof REPORT_INPUT> },
 ): Promise<void> {
   const { params, inputs } = stage;
-  const opened = await openAdapter(stage, params.ranks);
+  const record = await readRecord(inputs.adapter.path);
+  const chosen = await chosenToScore(stage, record);
+  const threshold: ScoredThreshold = params.threshold === "best"
+    ? chosen.threshold ?? "best"
+    : params.threshold;
+  const opened = await openAdapter(stage, chosen.ranks);
   const { adapter: { training }, ranks, info, load } = opened;
   const split = readScoredSplit(inputs.tokens.path, info, params.split);
   const ready = await load();
@@ -46,8 +59,9 @@ export async function evaluateAdapter(
   const compared = split.problem.fromEmbeddings === undefined
     ? []
     : [{ ready: withoutAdapter(ready), ranks: [0], batchSize }];
+  const scoring = { ...stage, params: { ...params, threshold } };
   await writeSplitScores(
-    stage,
+    scoring,
     [...compared, { ready, ranks, batchSize }],
     info,
     split,

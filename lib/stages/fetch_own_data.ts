@@ -129,17 +129,27 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     splits.train = train.filter((example) => !held.has(example));
     splits.validation = train.filter((example) => held.has(example));
   }
+  // Those of the other splits are said where these are written.
+  if (params.only) faults.length = 0;
   if (files.test) {
     const { rows } = await readRows(files.test, texts, learnt, params);
     const hasLabels = areLabelled(rows, read.train!);
+    if (params.only && !hasLabels) {
+      throw new SyntaxError(
+        `"${params.files.test}" has no labels, by which a test set is scored: name a file that has them, or predict them by deno task predict`,
+      );
+    }
     const given = hasLabels ? chosenRows("test", rows, stage) : rows;
     splits.test = examplesOf("test", prepare(given, hasLabels), hasLabels);
   }
-  for (const [split, examples] of Object.entries(splits)) {
+  const written = params.only
+    ? { [params.only]: splits[params.only]! }
+    : splits;
+  for (const [split, examples] of Object.entries(written)) {
     log(`${split}: ${describeExamples(examples, reader.describe)}`);
   }
   for (const fault of faults) log(fault);
-  if (splits.validation === undefined) {
+  if (splits.validation === undefined && !params.only) {
     log(
       "No validation split, on which stages evaluate by default: hold some rows out by -S holdout=0.1, or name a file of them by -S validation=FILE",
     );
@@ -156,7 +166,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     metrics: reader.usualMetrics(targetsOf(splits.train!)),
     columns: [...texts.length > 0 ? texts : columns],
     ...(faults.length > 0 && { faults }),
-  }, splits);
+  }, written);
 }
 
 /**
@@ -194,7 +204,8 @@ export async function checkColumns(params: OwnData): Promise<void> {
   const { texts, learnt } = columnsIn(params);
   for (const [split, file] of Object.entries(params.files)) {
     if (!file || isDataSource(file)) continue;
-    const columns = split === "test" ? texts : [...texts, ...learnt];
+    const mayLackLabels = split === "test" && !params.only;
+    const columns = mayLackLabels ? texts : [...texts, ...learnt];
     await advising(
       file,
       params,

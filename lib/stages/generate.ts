@@ -9,28 +9,36 @@ import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { provenanceOf } from "../engine/schedules/registry.ts";
 import { generator, lastReader } from "../engine/training/generation.ts";
 import { type Adapter, afterEpoch, readAdapter } from "../peft/adapter.ts";
-import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { textStatistics } from "../problems/text_metrics.ts";
 import { textMark } from "../problems/writing.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { loadAdapter, type Ready, selectedRanks } from "./load_classifier.ts";
-import type { RankChoice, UsageSettings, WritingSettings } from "./settings.ts";
+import { chosenToScore } from "./recommended_rank.ts";
+import type {
+  REPORT_INPUT,
+  ScoredRanks,
+  UsageSettings,
+  WritingSettings,
+} from "./settings.ts";
 
 /** Writes texts for a split at some ranks of the adapter of a stage, and an artifact of kind `scores` of these texts. */
 export async function generate(
   stage: Stage<
     & UsageSettings
     & WritingSettings
-    & { readonly split: string; readonly ranks: RankChoice },
-    Readonly<Record<"model" | "adapter" | "data", InputArtifact>>
+    & { readonly split: string; readonly ranks: ScoredRanks },
+    & Readonly<Record<"model" | "adapter" | "data", InputArtifact>>
+    & InputsOf<typeof REPORT_INPUT>
   >,
 ): Promise<void> {
   const { params, inputs, output } = stage;
   const read = await readAdapter(inputs.adapter.path);
   const adapter = afterEpoch(read, params.epoch);
   const { training } = adapter;
-  const ranks = selectedRanks(params.ranks, training);
+  const chosen = await chosenToScore(stage, training);
+  const ranks = selectedRanks(chosen.ranks, training);
   const units = await referencesOf(inputs.data.path, params.split, training);
   const ready = await loadAdapter(stage, inputs.model.path, adapter);
   const written = await writeTexts(stage, ready, units, { ...params, ranks });

@@ -26,6 +26,9 @@ const Params = z.strictObject({
   }).describe(
     "File of each split, or hub:OWNER/NAME[@REVISION][:CONFIG][/SPLIT] for parquet files of the hub; if train names no split, the validation and test splits of the same data set are used too; test may lack labels (no column, or all empty or -1)",
   ),
+  only: z.literal("test").optional().describe(
+    "test = write the test split alone, which then needs labels: a test set that is added later changes nothing that was made of the other splits",
+  ),
   text: z.string().default("text").describe("Column of the text"),
   pair: z.string().nullish().describe(
     "Column of the second text, for tasks on pairs",
@@ -88,6 +91,9 @@ export type OwnData = z.output<typeof Params>;
 
 /** Parameters of own data. */
 export const OwnData = Params.refine(
+  ({ only, files }) => only === undefined || Boolean(files.test),
+  '"only: test" requires the file "files.test"',
+).refine(
   ({ completion, messages, pair, regression, classes }) =>
     [completion, messages, pair ?? regression].filter(Boolean).length < 2 &&
     !((completion || messages) && classes),

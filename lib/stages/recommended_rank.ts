@@ -7,7 +7,9 @@ import {
 } from "../artifacts/training.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import type { Comparison, Report, ScoreSummary } from "../report/report.ts";
+import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { variantText } from "../report/methods.ts";
+import type { RankChoice, REPORT_INPUT, ScoredRanks } from "./settings.ts";
 
 /**
  * Selects one of the recommendations of a report: that of a split, if there are
@@ -21,12 +23,25 @@ interface RecommendationRequest {
 /** Thrown if a report does not recommend exactly one rank for an adapter. */
 export class NoRecommendationError extends Error {}
 
+/** The rank that a report recommends for an adapter. */
+export interface RecommendedRank {
+  readonly rank: number;
+  /**
+   * A sentence for the log if the report says that nothing was learnt, so that
+   * no rank is better than another.
+   */
+  readonly caution: string | undefined;
+  /**
+   * Of texts that may have several labels, the threshold that scores best at
+   * the rank, if the report's scores have the best ones.
+   */
+  readonly threshold: number | undefined;
+}
+
 /**
  * The rank that a report recommends for an adapter.
  *
  * @param folder An artifact of kind `report`
- * @returns With a sentence for the log if the report says that nothing was
- * learnt, so that no rank is better than another
  * @throws {NoRecommendationError} If it recommends no rank, several, or the
  * rank of another training.
  */
@@ -34,7 +49,7 @@ export async function recommendedRank(
   folder: string,
   training: AdapterRecord,
   request: RecommendationRequest,
-): Promise<{ readonly rank: number; readonly caution: string | undefined }> {
+): Promise<RecommendedRank> {
   const method = methodName(provenanceOf(training));
   const report = await readReport(folder);
   const reported = variantsFor(report, training, request)
@@ -71,11 +86,47 @@ export async function recommendedRank(
   const [headline] = found.flatMap(({ comparison: { verdict } }) =>
     verdict?.kind === "nothing-learnt" ? verdict.headline : []
   );
+  const [threshold] = found.flatMap(({ comparison: { threshold } }) =>
+    threshold?.isBest ? threshold.best.value : []
+  );
   return {
     rank,
     caution: headline &&
       `The report says: "${headline}" Rank ${rank} is used all the same`,
+    threshold,
   };
+}
+
+/** What a stage that scores an adapter has chosen. */
+export interface ChosenToScore {
+  readonly ranks: RankChoice;
+  /** As in {@linkcode RecommendedRank}. */
+  readonly threshold?: number | undefined;
+}
+
+/**
+ * The ranks that a stage scores: those that it names, or the one that its input
+ * `report` recommends.
+ *
+ * @throws {RangeError} If it asks for the recommended one without a report.
+ * @throws {NoRecommendationError} As {@linkcode recommendedRank}.
+ */
+export async function chosenToScore(
+  { params: { ranks, epoch }, inputs: { report }, log }: Stage<
+    { readonly ranks: ScoredRanks; readonly epoch: Epoch },
+    InputsOf<typeof REPORT_INPUT>
+  >,
+  training: AdapterRecord,
+): Promise<ChosenToScore> {
+  if (ranks !== "recommended") return { ranks };
+  if (report === undefined) {
+    throw new RangeError(
+      '"ranks: recommended" requires the input "report": connect a stage of the task "report", or name the ranks',
+    );
+  }
+  const found = await recommendedRank(report.path, training, { epoch });
+  if (found.caution !== undefined) log(found.caution);
+  return { ranks: [found.rank], threshold: found.threshold };
 }
 
 /** Scores of the trainings of a method at a rank. */

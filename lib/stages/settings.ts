@@ -177,6 +177,15 @@ export const ranksToUse = z.union([
 /** Values of {@linkcode ranksToUse}. */
 export type RankChoice = z.output<typeof ranksToUse>;
 
+/** Ranks of an adapter to score. */
+export const ranksToScore = z.union([
+  ...ranksToUse.options,
+  z.literal("recommended"),
+]);
+
+/** Values of {@linkcode ranksToScore}. */
+export type ScoredRanks = z.output<typeof ranksToScore>;
+
 /** What a stage of every training gets. */
 export type TrainingStage = Stage<
   ValuesOf<typeof classifierSettings>,
@@ -194,6 +203,11 @@ export const ADAPTER_INPUTS = {
   adapter: { kind: "adapter" },
 } as const;
 
+/** The report that recommends the rank to score. */
+export const REPORT_INPUT = {
+  report: { kind: "report", optional: true },
+} as const;
+
 /** What a stage of a training of adapters gets. */
 export type AdapterTrainingStage = Stage<
   ValuesOf<typeof trainingSettings> & { readonly scaling?: Divisor },
@@ -209,7 +223,7 @@ export const ADAPTER_TRAINING_INPUTS = {
 /** Inputs that select the rank at which an adapter is exported or merged. */
 export const CUT_INPUTS = {
   adapter: { kind: "adapter" },
-  report: { kind: "report", optional: true },
+  ...REPORT_INPUT,
 } as const;
 
 /** Parameters that select the rank at which an adapter is exported or merged. */

@@ -197,7 +197,54 @@ stages:
     await assertRejects(
       () => load(tasks, text.replace(', "two"', "")),
       Error,
-      'Input "models" of "report" has no artifact: the matrix of "one" has no combinations left',
+      'Input "models" of "report" has no artifact: "one" has no stages, by "if" or an empty matrix',
+    );
+  }));
+
+Deno.test("expandPipeline() leaves out a stage whose condition is null or false, and what needs it", () =>
+  withTasks(async (tasks) => {
+    const text = `
+name: test
+params: { test: null }
+show: [report/a.md, more/a.md]
+stages:
+  data: { task: fetch, with: { source: x } }
+  held: { task: fetch, if: "\${params.test}", with: { source: "\${params.test}" } }
+  one: { task: train, inputs: { data: data } }
+  other: { task: train, matrix: { seed: [0, 1] }, inputs: { data: held } }
+  report: { task: report, inputs: { models: [one, "other[*]"] } }
+  more: { task: report, if: "\${params.test}", inputs: { models: "other[*]" } }
+`;
+    const idsWith = async (test: unknown) => {
+      const settings = [{ key: "test", value: test }];
+      const { stages, show } = await load(tasks, text, { settings });
+      return [[...stages.keys()].join(" "), show.length];
+    };
+    const without = ["data one report", 1];
+    assertEquals(await idsWith(null), without);
+    assertEquals(await idsWith(false), without);
+    assertEquals(await idsWith("a.csv"), [
+      "data held one other@seed=0 other@seed=1 report more",
+      2,
+    ]);
+  }));
+
+Deno.test("expandPipeline() refuses a condition that is neither true, false nor null, or refers to a matrix", () =>
+  withTasks(async (tasks) => {
+    const text = (condition: string) => `
+name: test
+stages:
+  data: { task: fetch, if: ${condition}, matrix: { glue: [a] }, with: { source: x } }
+`;
+    await assertRejects(
+      () => load(tasks, text("some")),
+      Error,
+      'Invalid "if" of stage "data"',
+    );
+    await assertRejects(
+      () => load(tasks, text('"\${matrix.glue}"')),
+      Error,
+      '"${matrix.glue}" is not available here; only "params" is',
     );
   }));
 

@@ -106,6 +106,26 @@ Deno.test("pipelines have the stages and keys that resolved.json records", async
   assertEquals(found, resolved);
 });
 
+Deno.test("pipelines add stages for a test set, and change no other stage", async () => {
+  for (const name of ["own-data", "e2e"]) {
+    const without = (await load(name, tiny(name))).stages;
+    const { stages } = await load(name, { ...tiny(name), test: "test.csv" });
+    const rest = new Map([...stages].filter(([id]) => without.has(id)));
+    assertEquals(rest, new Map(without));
+    const added = [...stages.values()].filter(({ id }) => !without.has(id));
+    assertEquals(
+      new Set(added.map(({ task }) => task)),
+      new Set([
+        "fetch-data",
+        "tokenize",
+        "evaluate-ranks",
+        "report",
+        ...name === "e2e" ? ["generate"] : [],
+      ]),
+    );
+  }
+});
+
 Deno.test("pipelines reduce LoRAs of the ranks that they name, whether the user's ranks have them or not", async () => {
   const reducedBy = {
     "sst2-mini": [8, 64],

@@ -64,6 +64,44 @@ for (const [name, text] of Object.entries(rows)) {
     }));
 }
 
+Deno.test("fetch-data writes a test split alone as it would be beside the others, and refuses one without labels", () =>
+  withFolder(async (folder) => {
+    const table = (texts: readonly string[]) =>
+      ["text,label", ...texts.map((it, i) => `${it},${"ab"[i % 2]}`)].join(
+        "\n",
+      );
+    const files = await write(folder, {
+      "train.csv": table(["one", "two", "three", "three", "five", "six"]),
+      "test.csv": table(["seven", "two"]),
+      "none.csv": "text\nseven\n",
+    });
+    const params = {
+      files: { train: files["train.csv"]!, test: files["test.csv"]! },
+      holdout: 0.2,
+    };
+    const all = await runTask(fetchData, folder, params);
+    const alone = await runTask(fetchData, folder, { ...params, only: "test" });
+    assertEquals(
+      await readSplit(alone.output, "test"),
+      await readSplit(all.output, "test"),
+    );
+    const whole = await readDatasetInfo(all.output);
+    const { splits, faults, ...info } = await readDatasetInfo(alone.output);
+    assertEquals(splits, { test: 2 });
+    assertEquals({ ...whole, ...info }, whole);
+    assertEquals(faults, whole.faults!.filter((it) => it.startsWith("test: ")));
+    assertEquals(alone.log.filter((it) => /^(train|validation)/.test(it)), []);
+    await assertRejects(
+      () =>
+        runTask(fetchData, folder, {
+          files: { train: files["train.csv"]!, test: files["none.csv"]! },
+          only: "test",
+        }),
+      SyntaxError,
+      "has no labels, by which a test set is scored",
+    );
+  }));
+
 Deno.test("fetch-data reads pairs and scores from Parquet", () =>
   withFolder(async (folder) => {
     const file = (split: string) =>
