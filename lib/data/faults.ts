@@ -119,8 +119,8 @@ export function sharedTexts(
   others: readonly Row[],
   other: string,
 ): string[] {
-  const known = new Set(others.map(textsOf));
-  const shared = rows.filter((row) => known.has(textsOf(row)));
+  const otherTexts = new Set(others.map(textsOf));
+  const shared = rows.filter((row) => otherTexts.has(textsOf(row)));
   return counted(
     shared,
     rows,
@@ -131,15 +131,15 @@ export function sharedTexts(
 
 /** How many rows have a fault, and where; nothing if none has. */
 function counted(
-  found: readonly Row[],
+  faulty: readonly Row[],
   { length }: readonly Row[],
   what: string,
   advice = "",
 ): string[] {
-  const places = placesOf(found, MAX_LISTED);
-  return found.length === 0
+  const places = placesOf(faulty, MAX_LISTED);
+  return faulty.length === 0
     ? []
-    : [`${found.length} of ${length} rows ${what} (${places})${advice}`];
+    : [`${faulty.length} of ${length} rows ${what} (${places})${advice}`];
 }
 
 /** The rows with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
@@ -166,22 +166,21 @@ export function quotedTexts(rows: readonly Row[]): string[] {
  */
 function similarClasses(rows: readonly Row[]): string[] {
   const classes = classesBySize(rows);
-  const found = classes.flatMap(([name, rare], i) => {
+  const sentences = classes.flatMap(([name, rare], i) => {
     const similar = classes.slice(0, i).find(([other, { length }]) =>
       areAlike(name, other) ||
       rare.length * RARE <= length && areClose(name, other)
     );
     if (similar === undefined) return [];
-    const [other, { place }] = [similar[0], rare[0]!];
-    return `the class ${
-      quote(name)
-    } (rows: ${rare.length}, first ${place}) may be ${quote(other)} (rows: ${
-      similar[1].length
-    }) with a typing error: if so, correct it`;
+    const [other, frequent] = similar;
+    const rows = `rows: ${rare.length}, first ${rare[0]!.place}`;
+    return `the class ${quote(name)} (${rows}) may be ${
+      quote(other)
+    } (rows: ${frequent.length}) with a typing error: if so, correct it`;
   });
-  const more = found.length - MAX_LISTED;
-  return more <= 0 ? found : [
-    ...found.slice(0, MAX_LISTED),
+  const more = sentences.length - MAX_LISTED;
+  return more <= 0 ? sentences : [
+    ...sentences.slice(0, MAX_LISTED),
     `${more} more classes may be another with a typing error`,
   ];
 }
@@ -198,9 +197,9 @@ function areAlike(a: string, b: string): boolean {
 /** Whether two names are long and differ by at most two letters, but not in their digits. */
 function areClose(a: string, b: string): boolean {
   const length = Math.min(a.length, b.length);
-  const [digitsA, digitsB] = [a, b].map((it) => it.replaceAll(/\D/g, ""));
+  const digitsOf = (name: string) => name.replaceAll(/\D/g, "");
   return length > 4 && Math.abs(a.length - b.length) <= 2 &&
-    digitsA === digitsB &&
+    digitsOf(a) === digitsOf(b) &&
     levenshteinDistance(a.toLowerCase(), b.toLowerCase()) <=
       (length < 8 ? 1 : 2);
 }
@@ -210,15 +209,15 @@ function conflictingLabels(
   rows: readonly Row[],
   what = "several labels",
 ): string[] {
-  const found = [...Map.groupBy(rows, textsOf).values()]
+  const conflicts = [...Map.groupBy(rows, textsOf).values()]
     .map((rows) => [...Map.groupBy(rows, classOf)])
     .filter(({ length }) => length > 1);
-  if (found.length === 0) return [];
-  const labels = found[0]!
+  if (conflicts.length === 0) return [];
+  const labels = conflicts[0]!
     .map(([name, [row]]) => `${quote(name)} (${row!.place})`).join(" and ");
-  const first = quote(String(found[0]![0]![1][0]!.values[0]));
+  const first = quote(String(conflicts[0]![0]![1][0]!.values[0]));
   return [
-    `texts with ${what}: ${found.length}, first ${first}: ${labels}`,
+    `texts with ${what}: ${conflicts.length}, first ${first}: ${labels}`,
   ];
 }
 

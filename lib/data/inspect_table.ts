@@ -8,7 +8,7 @@ import {
   toNumber,
 } from "./labels.ts";
 import {
-  columnPlaces,
+  columnIndices,
   columnsOf,
   readTable,
   recordedClasses,
@@ -86,7 +86,7 @@ export async function inspectTable(
   const [text, pair] = textsOf(columns, named, label, path);
   const texts = pair ? [text, pair] : [text];
   // A repeated name is a fault only where a value is needed.
-  columnPlaces([label, ...texts].map(({ name }) => name), header, path);
+  columnIndices([label, ...texts].map(({ name }) => name), header, path);
   const odd = label.values.find((it) => !isEmpty(it));
   if (label.filled === 0 && odd !== undefined) {
     const value = describeValue(odd);
@@ -379,16 +379,19 @@ function textsOf(
     );
   }
   // "#1 String" and "#2 String".
-  const { name } = found;
-  const [first, second] = [name.replace("2", "1"), name.replace("1", "2")]
-    .map((name) => texts.find((it) => it.name === name));
+  const named1 = found.name.replace("2", "1");
+  const named2 = found.name.replace("1", "2");
+  const first = texts.find(({ name }) => name === named1);
+  const second = texts.find(({ name }) => name === named2);
   return pair === undefined && first && second && first !== second
     ? [first, second]
     : [found, pair];
 }
 
-/** Bounds of an estimated sequence length; most published models take at most 512 tokens. */
-const [SHORTEST, LONGEST] = [32, 512];
+/** Lower bound of an estimated sequence length. */
+const SHORTEST = 32;
+/** Upper bound of it: most published models take at most 512 tokens. */
+const LONGEST = 512;
 
 /**
  * Estimates a maximum sequence length, a multiple of 32 tokens, that covers 99 %

@@ -94,14 +94,14 @@ export async function columnsOf(
   path: string,
   encoding?: string,
 ): Promise<string[]> {
-  const found: string[] = [];
+  const columns: string[] = [];
   await readRows(path, {
     required: [],
     optional: [],
     encoding,
-    onNames: (names) => names.forEach((name) => found.push(name)),
+    onNames: (names) => names.forEach((name) => columns.push(name)),
   });
-  return found;
+  return columns;
 }
 
 /**
@@ -197,31 +197,31 @@ async function readDelimited(
     .map((it) => numbers.has(it));
   const rows: Row[] = [];
   let { header } = columns;
-  let places = header && findColumns(columns, header, path);
+  let indices = header && findColumns(columns, header, path);
   let filled = 0;
   const take = (record: readonly string[], line: number) => {
     if (record.length === 1 && record[0] === "" && !columns.broken) return;
-    if (header === undefined || places === undefined) {
+    if (header === undefined || indices === undefined) {
       header = record;
-      places = findColumns(columns, record, path);
+      indices = findColumns(columns, record, path);
       return;
     }
     const expected = header.length;
-    const found = record.length;
-    if (found !== expected && !columns.broken) {
+    const actual = record.length;
+    if (actual !== expected && !columns.broken) {
       const [marks] = DELIMITERS[delimiter];
-      const hint = delimiter !== "\t" && found > expected
+      const hint = delimiter !== "\t" && actual > expected
         ? `; put a text that contains ${marks} in quotes`
         : "";
-      const field = Math.min(expected, found - 1);
+      const field = Math.min(expected, actual - 1);
       const place = placeOf(field, text, line, delimiter);
       throw new SyntaxError(
-        `${path}:${place}: Expected ${expected} columns separated by ${marks}, found ${found}${hint}`,
+        `${path}:${place}: Expected ${expected} columns separated by ${marks}, found ${actual}${hint}`,
       );
     }
-    const values = found !== expected
+    const values = actual !== expected
       ? []
-      : places.map((it, i) =>
+      : indices.map((it, i) =>
         isNumber[i] ? record[it]?.replace(DECIMAL_COMMA, "$1.$2") : record[it]
       );
     rows.push({ place: `${path}:${line}`, values });
@@ -232,7 +232,7 @@ async function readDelimited(
   } else {
     await parseCsv(text, path, delimiter, take);
   }
-  if (places === undefined) findColumns(columns, [], path);
+  if (indices === undefined) findColumns(columns, [], path);
   // Spreadsheets write the cells below a table that were ever used.
   return rows.slice(0, filled);
 }
@@ -345,7 +345,8 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
   const names = new Set<string>();
   let line = 0;
   for await (const text of readLines(path, columns.encoding)) {
-    const place = `${path}:${++line}`;
+    line++;
+    const place = `${path}:${line}`;
     if (text.trim() === "") continue;
     let value: unknown;
     try {
@@ -428,23 +429,25 @@ async function readParquetTable(
   const { openParquet } = await import("./parquet.ts");
   const { title = path } = columns;
   const file = await openParquet(path, title);
-  const places = findColumns(columns, file.names, title);
+  const indices = findColumns(columns, file.names, title);
   if (columns.isCheck) return [];
-  const found: ArrayLike<unknown>[] = [];
-  for (const place of places) {
-    found.push(place < 0 ? [] : await file.column(file.names[place]!));
+  const valuesByColumn: ArrayLike<unknown>[] = [];
+  for (const index of indices) {
+    valuesByColumn.push(
+      index < 0 ? [] : await file.column(file.names[index]!),
+    );
   }
-  const length = Math.max(0, ...found.map(({ length }) => length));
+  const length = Math.max(0, ...valuesByColumn.map(({ length }) => length));
   return Array.from({ length }, (_, i) => ({
     place: `"${title}", row ${i + 1}`,
-    values: found.map((values) => values[i]),
+    values: valuesByColumn.map((values) => values[i]),
   }));
 }
 
 async function readConll(path: string, columns: Columns): Promise<Row[]> {
   const text = await readText(path, columns.encoding);
   const rows: Row[] = [];
-  let places: readonly number[] | undefined;
+  let indices: readonly number[] | undefined;
   let width = 0;
   let sentence: string[][] = [];
   for (const [i, line] of [...text.split(lineEnd(text)), ""].entries()) {
@@ -454,7 +457,7 @@ async function readConll(path: string, columns: Columns): Promise<Row[]> {
     if (line.trim() !== "" && fields[0] !== "-DOCSTART-") {
       const others = fields.slice(1, -1).map((_, i) => `${i + 2}`);
       const header = ["tokens", ...others, "tags"].slice(0, fields.length);
-      places ??= findColumns(columns, header, path);
+      indices ??= findColumns(columns, header, path);
       width ||= fields.length;
       if (fields.length !== width) {
         const place = `${path}:${i + 1}`;
@@ -466,7 +469,7 @@ async function readConll(path: string, columns: Columns): Promise<Row[]> {
     } else if (sentence.length > 0) {
       rows.push({
         place: `${path}:${i + 1 - sentence.length}`,
-        values: places!.map((place) => sentence.map((it) => it[place])),
+        values: indices!.map((index) => sentence.map((it) => it[index])),
         hasLines: true,
       });
       sentence = [];
@@ -484,13 +487,13 @@ function findColumns(
   onNames?.(header);
   const lacking = required.find((column) => !header.includes(column));
   if (lacking !== undefined) {
-    const found = quoteAll(header) || "none";
+    const names = quoteAll(header) || "none";
     const advice = remedy?.(lacking, header) ?? "";
     throw new SyntaxError(
-      `"${path}" has no column "${lacking}"; it has ${found}${advice}`,
+      `"${path}" has no column "${lacking}"; it has ${names}${advice}`,
     );
   }
-  return columnPlaces([...required, ...optional], header, path);
+  return columnIndices([...required, ...optional], header, path);
 }
 
 /**
@@ -498,17 +501,18 @@ function findColumns(
  *
  * @throws {SyntaxError} If the header has one of them twice.
  */
-export function columnPlaces(
+export function columnIndices(
   columns: readonly string[],
   header: readonly string[],
   path: string,
 ): number[] {
   // A search per column takes minutes where there are 200,000.
-  const places = Map.groupBy(header.keys(), (place) => header[place]!);
+  const indices = Map.groupBy(header.keys(), (index) => header[index]!);
   return columns.map((column) => {
-    const [place = -1, ...others] = places.get(column) ?? [];
-    if (others.length === 0) return place;
-    const [first, last] = [place + 1, others.at(-1)! + 1];
+    const [index = -1, ...others] = indices.get(column) ?? [];
+    if (others.length === 0) return index;
+    const first = index + 1;
+    const last = others.at(-1)! + 1;
     throw new SyntaxError(
       `"${path}" has the column "${column}" more than once, as columns ${first} and ${last}; rename all but one`,
     );

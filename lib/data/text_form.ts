@@ -74,7 +74,8 @@ function encodeBytewise(
   for (const char of text) {
     const byte = byteOf.get(char);
     if (byte === undefined) return undefined;
-    bytes[length++] = byte;
+    bytes[length] = byte;
+    length++;
   }
   return bytes.slice(0, length);
 }

@@ -25,7 +25,7 @@ import {
   peftName,
   peftTargets,
 } from "./names.ts";
-import type { Model } from "../engine/models/model.ts";
+import type { HeadName, Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
   parameterLayout,
@@ -34,15 +34,64 @@ import {
 } from "../engine/models/parameters.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
 import { type Adapter, baseModelIn, readTensors } from "./adapter.ts";
-import { headOfTask, PEFT_TASKS, problemOf } from "../problems/registry.ts";
+import {
+  headOfTask,
+  PEFT_TASKS,
+  problemOf,
+  type TaskProblem,
+} from "../problems/registry.ts";
 import { CLASSES_FILE, findClasses } from "../artifacts/classes.ts";
 import { exists, readJsonFile } from "../artifacts/json_file.ts";
 import { LoraConfig, moduleScale, refuseFields, VARIANTS } from "./config.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
 
+/** The adapter of a module. */
+interface ModuleUpdate {
+  /** By what follows the module's name. */
+  readonly adapter: AdapterTensors;
+  readonly rank: number;
+  readonly alpha: number;
+  /** Rounded to float32, as PEFT applies it. */
+  readonly scale: number;
+}
+
+/** The adapters of all modules of a file, at one rank and one scale. */
+interface PaddedModules {
+  /** That of the module with the largest rank. */
+  readonly rank: number;
+  /** That of the module with the largest rank. */
+  readonly alpha: number;
+  readonly useRslora: boolean;
+  readonly loraDropout: number | undefined;
+  /** All tensors, those of modules padded; without adapters of the head. */
+  readonly tensors: AdapterTensors;
+  /**
+   * What the file adds to each module, by the module's name in the tensors.
+   */
+  readonly updates: ReadonlyMap<string, ModuleUpdate>;
+}
+
 /** An adapter that PEFT wrote. */
-export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
+export interface PeftAdapter extends PaddedModules {
+  readonly kind: AdapterKind;
+  readonly baseModel: Adapter["baseModel"];
+  /** The model that it was read for. */
+  readonly model: Model;
+  readonly modelFolder: string;
+  /**
+   * Target modules as the configuration lists them; undefined if it has a
+   * pattern.
+   */
+  readonly listedModules: readonly string[] | undefined;
+  readonly head: HeadName;
+  /** Outputs of the head. */
+  readonly outputs: number;
+  /** Task, classes and length of texts, if it was exported here. */
+  readonly exported:
+    | TaskProblem & { readonly maxLength: number | null }
+    | undefined;
+}
 
 /**
  * Reads a folder written by PEFT for a model: adapters on the same modules of every
@@ -53,7 +102,10 @@ export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
  *
  * @throws {SyntaxError} Naming the file and what cannot be imported, what does not fit the model, or the classes that do not fit the head.
  */
-export async function readPeft(folder: string, modelFolder: string) {
+export async function readPeft(
+  folder: string,
+  modelFolder: string,
+): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
     throw new SyntaxError(
@@ -95,15 +147,11 @@ export async function readPeft(folder: string, modelFolder: string) {
     ...adapter,
     kind,
     baseModel: baseModelIn(config),
-    /** The model that it was read for. */
     model,
     modelFolder,
-    /** Target modules as the configuration lists them; undefined if it has a pattern. */
     listedModules: config.target_modules,
-    /** Which head it has, and its outputs. */
     head: headName,
     outputs,
-    /** Task, classes and length of texts, if it was exported here. */
     exported,
   };
 }
@@ -128,17 +176,17 @@ function padModules(
   kind: AdapterKind,
   config: PeftConfig,
   head: readonly string[],
-) {
-  const given = readTensors(path);
-  const names = Object.keys(given)
+): PaddedModules {
+  const stored = readTensors(path);
+  const names = Object.keys(stored)
     .flatMap((name) => adapterTensor(name)?.module ?? []);
   const updates = new Map(
     [...new Set(names)].map((module) =>
-      [module, updateOf(path, kind, module, given, config)] as const
+      [module, updateOf(path, kind, module, stored, config)] as const
     ),
   );
   const isOfHead = (module: string) =>
-    head.includes(`${module}.weight`) && !(`${module}.weight` in given);
+    head.includes(`${module}.weight`) && !(`${module}.weight` in stored);
   const [first, ...others] = [...updates].filter(([it]) => !isOfHead(it));
   if (first === undefined) throw refusal(path, "it has no LoRA tensors");
   const [largestName, largest] = others.reduce(
@@ -157,12 +205,12 @@ function padModules(
       }" (${largest.scale}) cannot be made equal without rounding; train with one scale, or merge the adapter in PEFT`,
     );
   };
-  const padded = Object.entries(given).flatMap(([name, tensor]) => {
-    const found = adapterTensor(name);
-    if (found === undefined) return [[name, tensor] as const];
-    if (isOfHead(found.module)) return [];
-    const { shape, values } = resized(tensor, found.of, largest.rank);
-    const factor = found.suffix === LORA_B ? factorOf(found.module) : 1;
+  const padded = Object.entries(stored).flatMap(([name, tensor]) => {
+    const part = adapterTensor(name);
+    if (part === undefined) return [[name, tensor] as const];
+    if (isOfHead(part.module)) return [];
+    const { shape, values } = resized(tensor, part.of, largest.rank);
+    const factor = part.suffix === LORA_B ? factorOf(part.module) : 1;
     const scaled = values.map((value) => factor * value);
     return [[name, { shape, values: scaled }] as const];
   });
@@ -172,7 +220,6 @@ function padModules(
     useRslora: config.use_rslora ?? false,
     loraDropout: config.lora_dropout || undefined,
     tensors: Object.fromEntries<AdapterTensors[string]>(padded),
-    /** What is added to each module, as it was given, by the module's name in the tensors. */
     updates,
   };
 }
@@ -182,33 +229,35 @@ function nameOf(module: string): string {
   return module.slice(PEFT_PREFIX.length);
 }
 
-/** The adapter of a module, with the rank, alpha and scale that PEFT looks up by its name. */
+/**
+ * The adapter of a module, with the rank, alpha and scale that PEFT looks up by
+ * its name.
+ */
 function updateOf(
   path: string,
   kind: AdapterKind,
   module: string,
   tensors: AdapterTensors,
   config: PeftConfig,
-) {
+): ModuleUpdate {
   const { rank, alpha, scale } = moduleScale(config, nameOf(module));
   const adapter = Object.entries(kind.tensors).map(([suffix, { shape }]) => {
     const name = `${module}.${suffix}`;
-    const found = tensors[name];
-    if (found === undefined) {
+    const tensor = tensors[name];
+    if (tensor === undefined) {
       throw refusal(path, `tensor "${name}" is missing`);
     }
-    const own = found.shape[shape.indexOf("rank")] ?? rank;
-    if (own === rank) return [suffix, found] as const;
+    const tensorRank = tensor.shape[shape.indexOf("rank")] ?? rank;
+    if (tensorRank === rank) return [suffix, tensor] as const;
     throw refusal(
       path,
-      `tensor "${name}" has shape [${found.shape}], but its rank in "adapter_config.json" is ${rank}`,
+      `tensor "${name}" has shape [${tensor.shape}], but its rank in "adapter_config.json" is ${rank}`,
     );
   });
   return {
     adapter: Object.fromEntries(adapter),
     rank,
     alpha,
-    /** Rounded to float32, as PEFT applies it. */
     scale: Math.fround(scale),
   };
 }
@@ -240,14 +289,14 @@ interface ImportFacts
  */
 export function toAdapter(
   peft: PeftAdapter,
-  { method: name, ...known }: ImportFacts,
+  { method: name, ...facts }: ImportFacts,
 ): Adapter {
   const { kind, baseModel, rank, alpha, useRslora, loraDropout } = peft;
   const { scaling } = scheduleNamed(name);
   return {
     baseModel,
     training: {
-      ...known,
+      ...facts,
       method: { name },
       imported: true,
       reducedBy: null,
@@ -320,9 +369,9 @@ function withPretrainedHead(
   }
   const added = missing.map(({ name, shape }) => {
     const values = read(name, shape);
-    const own = `${PEFT_PREFIX}${name}`;
-    const update = updates.get(own.replace(/\.weight$/, ""));
-    if (update === undefined) return [own, { shape, values }] as const;
+    const savedName = `${PEFT_PREFIX}${name}`;
+    const update = updates.get(savedName.replace(/\.weight$/, ""));
+    if (update === undefined) return [savedName, { shape, values }] as const;
     const { adapter, rank, scale } = update;
     const sizes = { rank, outputs: shape[0], inputs: shape[1] };
     for (const [suffix, { shape }] of Object.entries(adapter)) {
@@ -333,7 +382,7 @@ function withPretrainedHead(
       );
     }
     const merged = kind.merge(values, adapter, scale);
-    return [own, { shape, values: merged }] as const;
+    return [savedName, { shape, values: merged }] as const;
   });
   return { ...tensors, ...Object.fromEntries(added) };
 }

@@ -44,10 +44,12 @@ const metrics: Metrics = {
    */
   matthews(predictions, labels) {
     const examples = labels.length;
-    let [both, squaredPredicted, squaredActual] = [0, 0, 0];
-    for (const of of classesIn(predictions, labels)) {
-      const predicted = count(predictions, (it) => it === of);
-      const actual = count(labels, (it) => it === of);
+    let both = 0;
+    let squaredPredicted = 0;
+    let squaredActual = 0;
+    for (const label of classesIn(predictions, labels)) {
+      const predicted = count(predictions, (it) => it === label);
+      const actual = count(labels, (it) => it === label);
       both += predicted * actual;
       squaredPredicted += predicted ** 2;
       squaredActual += actual ** 2;
@@ -60,21 +62,24 @@ const metrics: Metrics = {
 };
 
 /** Harmonic mean of precision and recall of a class; 0 if it never occurs. */
-function f1(predictions: Values, labels: Values, of: number): number {
-  const hits = count(labels, (it, i) => it === of && predictions[i] === of);
-  const marked = count(labels, (it) => it === of) +
-    count(predictions, (it) => it === of);
+function f1(predictions: Values, labels: Values, label: number): number {
+  const hits = count(
+    labels,
+    (it, i) => it === label && predictions[i] === label,
+  );
+  const marked = count(labels, (it) => it === label) +
+    count(predictions, (it) => it === label);
   return marked === 0 ? 0 : 2 * hits / marked;
 }
 
 /** The classes that are labels or predictions, in a fixed order, on which rounding depends. */
-function classesIn(...values: readonly Values[]): number[] {
+function classesIn(...lists: readonly Values[]): number[] {
   const classes = new Set<number>();
-  for (const of of values) {
+  for (const values of lists) {
     let last: number | undefined;
-    for (let i = 0; i < of.length; i++) {
-      if (of[i] === last) continue;
-      last = of[i]!;
+    for (let i = 0; i < values.length; i++) {
+      if (values[i] === last) continue;
+      last = values[i]!;
       classes.add(last);
     }
   }
@@ -131,14 +136,14 @@ function withClasses(classes: readonly string[]): Problem {
 
     outputs,
     loss: "cross-entropy",
-    balancedWeights: (given) => balancedWeights(given, outputs),
+    balancedWeights: (labels) => balancedWeights(labels, outputs),
     targetsOf: (logits) => Float32Array.from(rowsOf(logits).flatMap(softmax)),
 
     predictions: (logits) => Float32Array.from(rowsOf(logits), predicted),
     confidences: (logits) =>
       Float64Array.from(rowsOf(logits), (row) => Math.max(...softmax(row))),
-    constants(given) {
-      const counts = countsOf(given, outputs);
+    constants(labels) {
+      const counts = countsOf(labels, outputs);
       const present = counts
         .flatMap((count, label) => count > 0 ? [label] : [])
         .sort((a, b) => counts[b]! - counts[a]!);
@@ -148,7 +153,7 @@ function withClasses(classes: readonly string[]): Problem {
       };
     },
     outcomes: (...values) => exampleOutcomes(classes, ...values),
-    scorer: (...given) => exampleScorer(metrics, ...given),
+    scorer: (name, labels) => exampleScorer(metrics, name, labels),
     prediction(logits): Prediction {
       const probabilities = softmax(logits);
       return {
@@ -177,10 +182,10 @@ function isNumbered(labels: readonly string[]): boolean {
 }
 
 /** Number of examples of each class. */
-function countsOf(given: Values, classes: number): number[] {
+function countsOf(labels: Values, classes: number): number[] {
   return Array.from(
     { length: classes },
-    (_, label) => count(given, (it) => it === label),
+    (_, label) => count(labels, (it) => it === label),
   );
 }
 
@@ -189,12 +194,12 @@ function countsOf(given: Values, classes: number): number[] {
  * examples / (classes * examples of the class); 0 for a class without examples,
  * which is not counted.
  *
- * @param given Class numbers, `[examples]`
+ * @param labels Class numbers, `[examples]`
  */
-function balancedWeights(given: Values, classes: number): number[] {
-  const counts = countsOf(given, classes);
+function balancedWeights(labels: Values, classes: number): number[] {
+  const counts = countsOf(labels, classes);
   const present = counts.filter((it) => it > 0).length;
-  return counts.map((it) => it === 0 ? 0 : given.length / (present * it));
+  return counts.map((it) => it === 0 ? 0 : labels.length / (present * it));
 }
 
 /**
@@ -225,11 +230,11 @@ export const classColumn: LabelColumn = {
         })`,
       );
     },
-    describe: (given) => describe(classes, countsOf(given, classes.length)),
+    describe: (labels) => describe(classes, countsOf(labels, classes.length)),
     faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: false }),
     strata: ({ label }) => [label!],
-    usualMetrics(given) {
-      const counts = countsOf(given, classes.length);
+    usualMetrics(labels) {
+      const counts = countsOf(labels, classes.length);
       const areUneven = Math.max(...counts) > 2 * Math.min(...counts);
       return [
         "accuracy",

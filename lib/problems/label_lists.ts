@@ -91,8 +91,8 @@ function listOf({ values }: Row): readonly string[] | undefined {
 /** Lists of labels. */
 export const labelListColumn: LabelColumn = {
   problem: "multi-label",
-  reader({ separator: given, classes, log, fault }) {
-    let separator = given === "auto" ? undefined : given;
+  reader({ separator: setting, classes, log, fault }) {
+    let separator = setting === "auto" ? undefined : setting;
     let isFirst = true;
     return (rows, isLabelled) => {
       if (!isLabelled) {
@@ -101,7 +101,7 @@ export const labelListColumn: LabelColumn = {
           values: row.values.with(-1, undefined),
         }));
       }
-      if (isFirst && given === "auto") {
+      if (isFirst && setting === "auto") {
         const values = rows.map(({ values }) => values.at(-1));
         separator = separatorIn(values, classes);
         if (separator !== undefined) {
@@ -164,7 +164,7 @@ export const labelListColumn: LabelColumn = {
         }
         return { targets };
       },
-      describe: (given) => describe(classes, given),
+      describe: (labels) => describe(classes, labels),
       faults: (rows, facts) =>
         faultsOfLists(
           rows.map((row) => ({ row, labels: listOf(row)! })),
@@ -187,19 +187,19 @@ export const labelListColumn: LabelColumn = {
 /** Maximum number of labels whose counts a line shows. */
 const MAX_COUNTS = 10;
 
-function describe(classes: readonly string[], given: Values): string {
+function describe(classes: readonly string[], labels: Values): string {
   const width = classes.length;
-  const texts = given.length / width;
+  const texts = labels.length / width;
   const counts = Array<number>(width).fill(0);
   let without = 0;
   for (let text = 0; text < texts; text++) {
-    let own = 0;
+    let count = 0;
     for (let label = 0; label < width; label++) {
-      const mark = given[text * width + label]!;
+      const mark = labels[text * width + label]!;
       counts[label]! += mark;
-      own += mark;
+      count += mark;
     }
-    if (own === 0) without++;
+    if (count === 0) without++;
   }
   const all = classes.map((name, i) => `${quote(name)} ${counts[i]}`);
   const least = counts.indexOf(Math.min(...counts));

@@ -72,7 +72,8 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
       );
     },
     toExample: (it, index) => ({
-      ...{ ...it, index },
+      ...it,
+      index,
       ...isChat && { messages: [{ role: "user", content: it.text }] },
     }),
     prediction: () => {
@@ -165,10 +166,10 @@ function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
       messages: messages.slice(0, -1),
     };
   }
-  const found = last
+  const actual = last
     ? `${messages.length} with the role "${last.role}" last`
     : `none in ${describeValue(values[0])}`;
   throw new SyntaxError(
-    `${place}: Expected a list of two or more messages with "role" and "content", the last one that of the assistant, which is to be written; found ${found}`,
+    `${place}: Expected a list of two or more messages with "role" and "content", the last one that of the assistant, which is to be written; found ${actual}`,
   );
 }

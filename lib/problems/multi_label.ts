@@ -68,14 +68,14 @@ function withClasses(
     accepts: (value) => value === 0 || value === 1,
 
     loss: "binary-cross-entropy",
-    balancedWeights: (given) => positiveWeights(given, outputs),
+    balancedWeights: (labels) => positiveWeights(labels, outputs),
     targetsOf: probabilitiesOf,
 
     predictions: probabilitiesOf,
     // The rows of predictions are probabilities themselves.
     confidences: () => null,
-    constants(given) {
-      const byCount = countsOf(given, outputs)
+    constants(labels) {
+      const byCount = countsOf(labels, outputs)
         .map((count, label) => ({ count, label }))
         .sort((a, b) => b.count - a.count);
       const rows = byCount.map((_, last) => {
@@ -90,7 +90,7 @@ function withClasses(
       const sign = LOWER_METRICS.includes(metric) ? -1 : 1;
       const scores = THRESHOLDS.map((it) => {
         const score = multiLabelScorer(metric, labels, outputs, it)();
-        const sum = predictions.reduce((sum, own) => sum + score(own), 0);
+        const sum = predictions.reduce((sum, ofRank) => sum + score(ofRank), 0);
         return sign * sum / predictions.length;
       });
       const best = scores.indexOf(Math.max(...scores));
@@ -138,12 +138,12 @@ function outcomesOf(
     const example = Math.floor(i / classes.length);
     const label = i % classes.length;
     const probability = predictions[i]!;
-    const isGiven = labels[i] === 1;
+    const isLabelled = labels[i] === 1;
     const isPredicted = probability >= threshold;
-    if (!isGiven && !isPredicted) continue;
+    if (!isLabelled && !isPredicted) continue;
     outcomes.push({
       example,
-      label: isGiven ? label : nothing,
+      label: isLabelled ? label : nothing,
       prediction: isPredicted ? label : nothing,
       probability: isPredicted ? probability : 1 - probability,
     });
@@ -157,9 +157,9 @@ function outcomesOf(
 }
 
 /** Number of units that have each label. */
-function countsOf(given: Values, classes: number): number[] {
+function countsOf(labels: Values, classes: number): number[] {
   const counts = Array<number>(classes).fill(0);
-  for (let i = 0; i < given.length; i++) counts[i % classes]! += given[i]!;
+  for (let i = 0; i < labels.length; i++) counts[i % classes]! += labels[i]!;
   return counts;
 }
 
@@ -168,9 +168,9 @@ function countsOf(given: Values, classes: number): number[] {
  * each label, the units without it for one that has it; 1 for a label that no
  * unit has.
  */
-function positiveWeights(given: Values, classes: number): number[] {
-  const units = given.length / classes;
-  return countsOf(given, classes)
+function positiveWeights(labels: Values, classes: number): number[] {
+  const units = labels.length / classes;
+  return countsOf(labels, classes)
     .map((count) => count === 0 ? 1 : (units - count) / count);
 }
 

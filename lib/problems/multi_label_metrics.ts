@@ -18,31 +18,31 @@ interface SummedMetric {
    * The statistics of a unit.
    *
    * @param marked Whether each label is predicted
-   * @param given Whether the unit has each label
+   * @param labelled Whether the unit has each label
    * @param scores What predicts each label: higher is more likely
    */
   statistics(
     marked: readonly boolean[],
-    given: readonly boolean[],
+    labelled: readonly boolean[],
     scores: readonly number[],
   ): readonly number[];
   /** @param sums Of the statistics, over the units */
   score(sums: readonly number[]): number;
 }
 
-/** F1 by counts: of labels that are predicted and right, predicted, given. */
-function f1(hits: number, predicted: number, given: number): number {
-  return predicted + given === 0 ? 0 : 2 * hits / (predicted + given);
+/** F1 by counts: of labels that are predicted and right, predicted, labelled. */
+function f1(hits: number, predicted: number, labelled: number): number {
+  return predicted + labelled === 0 ? 0 : 2 * hits / (predicted + labelled);
 }
 
 /** Hits, predictions and occurrences of each label, one label after the other. */
 const BY_LABEL: Pick<SummedMetric, "width" | "statistics"> = {
   width: (labels) => 3 * labels,
-  statistics: (marked, given) =>
+  statistics: (marked, labelled) =>
     marked.flatMap((it, label) => [
-      Number(it && given[label]!),
+      Number(it && labelled[label]!),
       Number(it),
-      Number(given[label]!),
+      Number(labelled[label]!),
     ]),
 };
 
@@ -74,12 +74,12 @@ export const MULTI_LABEL_METRICS: Readonly<Record<string, SummedMetric>> = {
   /** F1 of all pairs of a unit and a label. */
   micro_f1: {
     width: () => 3,
-    statistics: (marked, given) => [
-      marked.filter((it, label) => it && given[label]).length,
+    statistics: (marked, labelled) => [
+      marked.filter((it, label) => it && labelled[label]).length,
       marked.filter((it) => it).length,
-      given.filter((it) => it).length,
+      labelled.filter((it) => it).length,
     ],
-    score: ([hits, predicted, given]) => f1(hits!, predicted!, given!),
+    score: ([hits, predicted, labelled]) => f1(hits!, predicted!, labelled!),
   },
 
   /** Mean F1 of all labels, also of those that do not occur. */
@@ -106,13 +106,13 @@ export const MULTI_LABEL_METRICS: Readonly<Record<string, SummedMetric>> = {
   },
 
   /** Share of the units whose labels are all predicted, and no others. */
-  subset_accuracy: meanOf((marked, given) =>
-    Number(marked.every((it, label) => it === given[label]))
+  subset_accuracy: meanOf((marked, labelled) =>
+    Number(marked.every((it, label) => it === labelled[label]))
   ),
 
   /** Share of pairs of a unit and a label that are wrong. */
-  hamming_loss: meanOf((marked, given) =>
-    marked.filter((it, label) => it !== given[label]).length / marked.length
+  hamming_loss: meanOf((marked, labelled) =>
+    marked.filter((it, label) => it !== labelled[label]).length / marked.length
   ),
 
   /**
@@ -120,15 +120,15 @@ export const MULTI_LABEL_METRICS: Readonly<Record<string, SummedMetric>> = {
    * them among those that score at least as high; 1 for a unit that has none
    * or all.
    */
-  lrap: meanOf((_marked, given, scores) => {
-    const own = scores.filter((_, label) => given[label]);
-    if (own.length === 0 || own.length === scores.length) return 1;
+  lrap: meanOf((_marked, labelled, scores) => {
+    const ofLabels = scores.filter((_, label) => labelled[label]);
+    if (ofLabels.length === 0 || ofLabels.length === scores.length) return 1;
     let sum = 0;
-    for (const score of own) {
+    for (const score of ofLabels) {
       const reaches = (it: number) => it >= score;
-      sum += own.filter(reaches).length / scores.filter(reaches).length;
+      sum += ofLabels.filter(reaches).length / scores.filter(reaches).length;
     }
-    return sum / own.length;
+    return sum / ofLabels.length;
   }),
 };
 
@@ -151,18 +151,18 @@ export function multiLabelScorer(
   const units = labels.length / classes;
   const rowOf = (values: Values, unit: number) =>
     Array.from({ length: classes }, (_, i) => values[unit * classes + i]!);
-  const given = Array.from(
+  const labelled = Array.from(
     { length: units },
     (_, unit) => rowOf(labels, unit).map((mark) => mark === 1),
   );
   const width = metric.width(classes);
   const statisticsOf = (predictions: Values) => {
     const statistics = new Float64Array(units * width);
-    for (const [unit, marks] of given.entries()) {
+    for (const [unit, marks] of labelled.entries()) {
       const scores = rowOf(predictions, unit);
       const marked = scores.map((score) => score >= threshold);
-      const own = metric.statistics(marked, marks, scores);
-      statistics.set(own, unit * width);
+      const ofUnit = metric.statistics(marked, marks, scores);
+      statistics.set(ofUnit, unit * width);
     }
     return statistics;
   };

@@ -122,7 +122,7 @@ export interface LabelColumn {
 /** What the labels of a data set are. */
 export interface LabelReader extends Pick<Labelling, "read"> {
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
-  describe(given: readonly number[]): string;
+  describe(labels: readonly number[]): string;
   /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */
   faults(
     rows: readonly Row[],
@@ -139,7 +139,7 @@ export interface LabelReader extends Pick<Labelling, "read"> {
    */
   heldTogether?(example: Example): string;
   /** Metrics of data that no benchmark scores, the main metric first. */
-  usualMetrics(given: Values): string[];
+  usualMetrics(labels: Values): string[];
 }
 
 /** A kind of problem, whatever its classes are. */
@@ -221,7 +221,7 @@ export interface Problem extends ProblemKind {
   /** The loss that also finds the first text of each second one, on request. */
   readonly symmetricLoss?: LossName;
   /** Weights of the classes that are inversely proportional to their frequency; absent without classes. */
-  balancedWeights?(given: Values): number[];
+  balancedWeights?(labels: Values): number[];
   /** What a model says, as another's targets: logits and targets are `[examples, outputs]`. */
   targetsOf(logits: Float32Array): Float32Array;
 
@@ -240,7 +240,7 @@ export interface Problem extends ProblemKind {
   /** Probability of each prediction, `[units]`; null if it has none, or rows say it. */
   confidences(logits: Float32Array): Float64Array | null;
   /** What can be predicted for every unit without a model. */
-  constants(given: Values): Constants;
+  constants(labels: Values): Constants;
   /** Number of units that a scorer draws from. */
   units(labels: Values): number;
   /**
@@ -355,8 +355,8 @@ export function metricNamed<T>(
   name: string,
 ): T {
   if (Object.hasOwn(metrics, name)) return metrics[name]!;
-  const known = Object.keys(metrics).join(", ");
-  throw new TypeError(`Unknown metric "${name}"; the metrics are ${known}`);
+  const names = Object.keys(metrics).join(", ");
+  throw new TypeError(`Unknown metric "${name}"; the metrics are ${names}`);
 }
 
 /** Scores examples by one of a problem's metrics, as {@linkcode metricNamed} finds it. */
@@ -367,13 +367,17 @@ export function exampleScorer(
 ): Scorer {
   const metric = metricNamed(metrics, name);
   return (units) => {
-    if (units === undefined) return (given) => metric(given, labels);
+    if (units === undefined) {
+      return (predictions) => metric(predictions, labels);
+    }
     const gather = (values: Values, into = new Float64Array(units.length)) => {
       for (let i = 0; i < into.length; i++) into[i] = values[units[i]!]!;
       return into;
     };
-    const [drawn, buffer] = [gather(labels), gather(labels)];
-    return (given) => metric(gather(given, buffer), drawn);
+    const drawnLabels = gather(labels);
+    /** Reused by all predictions, since a bootstrap draws thousands of times. */
+    const drawn = new Float64Array(units.length);
+    return (predictions) => metric(gather(predictions, drawn), drawnLabels);
   };
 }
 
@@ -390,10 +394,10 @@ export function summedScorer(
   score: (sums: readonly number[]) => number,
 ): Scorer {
   const all = Int32Array.from({ length: units }, (_, i) => i);
-  const known = new WeakMap<Values, Values>();
+  const computed = new WeakMap<Values, Values>();
   return (drawn = all) => (predictions) => {
-    const statistics = known.get(predictions) ?? statisticsOf(predictions);
-    known.set(predictions, statistics);
+    const statistics = computed.get(predictions) ?? statisticsOf(predictions);
+    computed.set(predictions, statistics);
     const sums = Array<number>(width).fill(0);
     for (let k = 0; k < drawn.length; k++) {
       const from = drawn[k]! * width;

@@ -79,8 +79,8 @@ export interface TaskProblem extends ProblemFields {
 
 /** The kind of problem of this name. */
 export function problemNamed(name: string): ProblemKind {
-  const found = KINDS.find((it) => it.name === name);
-  if (found !== undefined) return found;
+  const kind = KINDS.find((it) => it.name === name);
+  if (kind !== undefined) return kind;
   throw new TypeError(
     `Unknown problem "${name}"; expected one of ${PROBLEMS.join(", ")}`,
   );
@@ -144,11 +144,11 @@ export function problemOfOutputs(
   outputs: number,
   head: HeadName = "sequence",
 ): { readonly problem: string; readonly labels: string[] | null } {
-  const [found] = KINDS.filter((it) => it.head === head).flatMap((kind) => {
+  const [fields] = KINDS.filter((it) => it.head === head).flatMap((kind) => {
     const labels = kind.unnamed(outputs);
     return labels === undefined ? [] : [{ problem: kind.name, labels }];
   });
-  if (found !== undefined) return found;
+  if (fields !== undefined) return fields;
   throw new RangeError(`A head for tokens has ${outputs} output, expected 2`);
 }
 
@@ -166,21 +166,23 @@ export function checkSameLabels(
 ): void {
   const isChat = trained.isChat ?? (trained.imported ? used.isChat : undefined);
   if (areSameLabels({ ...trained, isChat }, used)) return;
-  const [theirs, ours] = [{ ...trained, isChat }, used].map((it) =>
-    problemOf(it).inWords(it.task)
-  );
+  const inWords = (it: TaskProblem) => problemOf(it).inWords(it.task);
+  const trainedFor = inWords({ ...trained, isChat });
   const read = isChat ? "messages" : "completion";
   const remedy = problemOf(trained).head === "language"
     ? `that fetch-data reads by "${read}"`
     : "with the same classes in the same order";
   throw new Error(
-    `The model was trained for ${theirs}, but the ${what} are for ${ours}: connect ${what} ${remedy}`,
+    `The model was trained for ${trainedFor}, but the ${what} are for ${
+      inWords(used)
+    }: connect ${what} ${remedy}`,
   );
 }
 
 /** True if two problems are of one kind, with the same classes in the same order. */
 export function areSameLabels(a: ProblemFields, b: ProblemFields): boolean {
-  const [problem, other] = [problemOf(a), problemOf(b)];
+  const problem = problemOf(a);
+  const other = problemOf(b);
   return problem.name === other.name && problem.matches(other);
 }
 
@@ -197,10 +199,10 @@ export function scoresOf(
   labels: Values,
 ): Record<string, number> {
   const predicted = predictions.length / problem.predictionWidth;
-  const given = labels.length / problem.width;
-  if (predicted !== given || given === 0) {
+  const labelled = labels.length / problem.width;
+  if (predicted !== labelled || labelled === 0) {
     throw new RangeError(
-      `Cannot compare ${predicted} predictions with ${given} labels`,
+      `Cannot compare ${predicted} predictions with ${labelled} labels`,
     );
   }
   return Object.fromEntries(

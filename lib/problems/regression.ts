@@ -90,7 +90,7 @@ const problem: Problem = {
   accepts: Number.isFinite,
   loss: "squared-error",
   outcomes: (...values) => exampleOutcomes([], ...values),
-  scorer: (...given) => exampleScorer(CORRELATIONS, ...given),
+  scorer: (name, labels) => exampleScorer(CORRELATIONS, name, labels),
   prediction: ([score]) => ({
     label: null,
     probabilities: null,
@@ -120,13 +120,14 @@ export const scoreColumn: LabelColumn = {
         }`,
       );
     },
-    describe(given) {
-      const [from, to, mean] = [
-        given.reduce((least, label) => Math.min(least, label)),
-        given.reduce((most, label) => Math.max(most, label)),
-        given.reduce((sum, label) => sum + label) / given.length,
-      ].map((value) => Number(value.toPrecision(4)));
-      return `scores from ${from} to ${to}, mean ${mean}`;
+    describe(labels) {
+      const shown = (value: number) => Number(value.toPrecision(4));
+      const least = labels.reduce((least, label) => Math.min(least, label));
+      const most = labels.reduce((most, label) => Math.max(most, label));
+      const sum = labels.reduce((sum, label) => sum + label);
+      return `scores from ${shown(least)} to ${shown(most)}, mean ${
+        shown(sum / labels.length)
+      }`;
     },
     faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: true }),
     usualMetrics: () => ["pearson", "spearman"],

@@ -36,16 +36,19 @@ const NIST_ORDERS = [1, 2, 3, 4, 5] as const;
 const bleu: TextMetric = {
   width: 2 + 2 * BLEU_ORDERS.length,
   statistics: () => ({ text, references }) => {
-    const own = tokens13a(text);
-    const theirs = references.map(tokens13a);
-    const lengths = theirs.map(({ length }) => length).sort((a, b) => a - b);
-    const distance = (length: number) => Math.abs(length - own.length);
+    const tokens = tokens13a(text);
+    const ofReferences = references.map(tokens13a);
+    const lengths = ofReferences.map(({ length }) => length)
+      .sort((a, b) => a - b);
+    const distance = (length: number) => Math.abs(length - tokens.length);
     const closest = lengths.reduce((a, b) => distance(b) < distance(a) ? b : a);
     return [
-      own.length,
+      tokens.length,
       closest,
-      ...BLEU_ORDERS.map((n) => sum([...matches(n, own, theirs).values()])),
-      ...BLEU_ORDERS.map((n) => Math.max(0, own.length - n + 1)),
+      ...BLEU_ORDERS.map((n) =>
+        sum([...matches(n, tokens, ofReferences).values()])
+      ),
+      ...BLEU_ORDERS.map((n) => Math.max(0, tokens.length - n + 1)),
     ];
   },
   score([length, reference, ...counts]) {
@@ -64,17 +67,20 @@ const bleu: TextMetric = {
   },
 };
 
-/** The mean over texts of rouge-score's `rougeL` F-measure without a stemmer, that of the best reference. */
+/**
+ * The mean over texts of rouge-score's `rougeL` F-measure without a stemmer,
+ * that of the best reference.
+ */
 const rougeL: TextMetric = {
   width: 2,
   statistics: () => ({ text, references }) => {
     const wordsOf = (it: string) =>
       it.toLowerCase().match(/[a-z0-9]+/g) ?? [] as string[];
-    const own = wordsOf(text);
+    const textWords = wordsOf(text);
     const shares = references.map((it) => {
-      const theirs = wordsOf(it);
-      const common = commonLength(own, theirs);
-      return common === 0 ? 0 : 2 * common / (own.length + theirs.length);
+      const others = wordsOf(it);
+      const common = commonLength(textWords, others);
+      return common === 0 ? 0 : 2 * common / (textWords.length + others.length);
     });
     return [Math.max(...shares), 1];
   },
@@ -112,19 +118,19 @@ const nist: TextMetric = {
       return Math.log2(before / counts.get(gram)!);
     };
     return ({ text, references }) => {
-      const own = tokensOf(text);
-      const theirs = references.map(tokensOf);
+      const tokens = tokensOf(text);
+      const ofReferences = references.map(tokensOf);
       return [
-        own.length,
-        sum(theirs.map(({ length }) => length)) / theirs.length,
+        tokens.length,
+        sum(ofReferences.map(({ length }) => length)) / ofReferences.length,
         ...NIST_ORDERS.map((n) =>
           sum(
-            [...matches(n, own, theirs)]
+            [...matches(n, tokens, ofReferences)]
               .map(([gram, count]) => count * information(gram)),
           )
         ),
         // As the script does, below zero for texts shorter than the n-gram.
-        ...NIST_ORDERS.map((n) => own.length - n + 1),
+        ...NIST_ORDERS.map((n) => tokens.length - n + 1),
       ];
     };
   },
@@ -219,16 +225,19 @@ function gramsOf(n: number, tokens: readonly string[]): Map<string, number> {
   return counts;
 }
 
-/** How often each n-gram that a reference has occurs, at most as often as in the reference that has it most. */
+/**
+ * How often each n-gram that a reference has occurs, at most as often as in the
+ * reference that has it most.
+ */
 function matches(
   n: number,
-  own: readonly string[],
+  tokens: readonly string[],
   references: readonly (readonly string[])[],
 ): Map<string, number> {
-  const known = references.map((it) => gramsOf(n, it));
+  const ofReferences = references.map((it) => gramsOf(n, it));
   return new Map(
-    [...gramsOf(n, own)].map(([gram, count]) => {
-      const most = Math.max(...known.map((it) => it.get(gram) ?? 0));
+    [...gramsOf(n, tokens)].map(([gram, count]) => {
+      const most = Math.max(...ofReferences.map((it) => it.get(gram) ?? 0));
       return [gram, Math.min(count, most)] as const;
     }).filter(([, count]) => count > 0),
   );

@@ -35,7 +35,10 @@ import {
   type TaggedText,
 } from "./tagged_text.ts";
 
-/** Micro averages of entities by name, as seqeval computes them, and whether its strict mode does. */
+/**
+ * Micro averages of entities by name, as seqeval computes them; `isStrict`
+ * selects its strict mode.
+ */
 const ENTITY_METRICS = {
   entity_f1: { of: "f1", isStrict: false },
   entity_precision: { of: "precision", isStrict: false },
@@ -133,9 +136,11 @@ function withClasses(
         Array.from(ofWords.predictions(logits), (it) => classes[it]!),
         ofWords.confidences(logits)!,
         classes,
-      ).map(({ start, end, ...found }) => (
-        { start: count(start), end: count(end), ...found }
-      ));
+      ).map((entity) => ({
+        ...entity,
+        start: count(entity.start),
+        end: count(entity.end),
+      }));
       return { label: null, probabilities: null, score: null, entities };
     },
   };
@@ -250,22 +255,23 @@ export const tagColumn: LabelColumn = {
             if (tags === undefined) return [start, end];
             const label = numberOf.get(keyOf(tags[i]!));
             if (label !== undefined) return [start, end, label];
-            const [tag, all] = [quote(tags[i]!), quoteAll(classes)];
             throw new SyntaxError(
-              `${wordPlace(i)}: Tag ${tag} is not one of the classes (${all})`,
+              `${wordPlace(i)}: Tag ${
+                quote(tags[i]!)
+              } is not one of the classes (${quoteAll(classes)})`,
             );
           }),
         };
       },
-      describe(given) {
-        const first = given.map((it) => partsOf(classes[it]!, scheme))
+      describe(labels) {
+        const first = labels.map((it) => partsOf(classes[it]!, scheme))
           .filter(([prefix]) =>
             scheme === "plain" ? prefix !== OUTSIDE : "BS".includes(prefix)
           );
         const counts = [...Map.groupBy(first, ([, type]) => type)]
           .sort(([, a], [, b]) => b.length - a.length)
           .map(([type, { length }]) => `${quote(type)} ${length}`);
-        return `${given.length} words, ${
+        return `${labels.length} words, ${
           scheme === "plain" ? "tagged" : "with entities"
         }: ${counts.join(", ")}`;
       },

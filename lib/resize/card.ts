@@ -3,8 +3,33 @@ import type { Adapter } from "./adapter.ts";
 import { energyOf, type Spectrum } from "./choose.ts";
 import { factorBytes, type Ranks } from "./rewrite.ts";
 
+/** What has become of a module, or of all of them together. */
+export interface Change {
+  /** Name of the module, or "all". */
+  readonly name: string;
+  /** Rank in the source; of all modules, the largest. */
+  readonly rankBefore: number;
+  /** Rank that is kept; of all modules, the largest. */
+  readonly rank: number;
+  /**
+   * Share of the sum of squared singular values that is kept; 1 for an update
+   * of zero.
+   */
+  readonly energy: number;
+  /** Norm of what is lost, relative to that of the update. */
+  readonly error: number;
+  /** Bytes of the factors. */
+  readonly bytes: number;
+}
+
+/** What has become of each module, and of all of them together. */
+export interface Changes {
+  readonly modules: readonly Change[];
+  readonly total: Change;
+}
+
 /** An adapter at other ranks. */
-export interface Resized extends ReturnType<typeof changesOf> {
+export interface Resized extends Changes {
   /** Name of its folder below the output. */
   readonly folder: string;
   /** Size of the safetensors file. */
@@ -16,11 +41,9 @@ export function changesOf(
   spectra: readonly Spectrum[],
   ranks: Ranks,
   dtype: string | undefined,
-) {
+): Changes {
   const change = (kept: number, lost: number) => ({
-    /** Share of the sum of squared singular values that is kept; 1 for an update of zero. */
     energy: kept + lost === 0 ? 1 : kept / (kept + lost),
-    /** Norm of what is lost, relative to that of the update. */
     error: kept + lost === 0 ? 0 : Math.sqrt(lost / (kept + lost)),
   });
   const sums = { kept: 0, lost: 0, bytes: 0 };
@@ -29,9 +52,16 @@ export function changesOf(
     const kept = energyOf(values.subarray(0, rank));
     const lost = energyOf(values.subarray(rank));
     const bytes = factorBytes(module, rank, dtype);
-    sums.kept += kept, sums.lost += lost, sums.bytes += bytes;
-    const { name, rank: rankBefore } = module;
-    return { name, rankBefore, rank, ...change(kept, lost), bytes };
+    sums.kept += kept;
+    sums.lost += lost;
+    sums.bytes += bytes;
+    return {
+      name: module.name,
+      rankBefore: module.rank,
+      rank,
+      ...change(kept, lost),
+      bytes,
+    };
   });
   const total = {
     name: "all",
@@ -85,7 +115,8 @@ export function modelCard(
   },
 ): string {
   const { total } = resized;
-  const [energy, error] = [percent(total.energy), significant(total.error)];
+  const energy = percent(total.energy);
+  const error = significant(total.error);
   const size = megabytes(total.bytes);
   const above = card === undefined
     ? ""
@@ -123,7 +154,8 @@ function rankText(
 
 /** `8`, or `4-64`. */
 export function rankRange(ranks: readonly number[]): string {
-  const [least, most] = [Math.min(...ranks), Math.max(...ranks)];
+  const least = Math.min(...ranks);
+  const most = Math.max(...ranks);
   return least === most ? `${most}` : `${least}-${most}`;
 }
 

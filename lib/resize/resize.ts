@@ -65,16 +65,18 @@ export async function resize(
   const files = await findAdapter(source, options);
   const adapters: [Adapter, number][] = [[await readAdapter(files), weight]];
   for (const added of request.added) {
-    const found = await findAdapter(added.source, options);
-    adapters.push([await readAdapter(found), added.weight]);
+    const addedFiles = await findAdapter(added.source, options);
+    adapters.push([await readAdapter(addedFiles), added.weight]);
   }
   const adapter = weightedSum(adapters);
   const { modules } = adapter;
-  const own = modules.map(({ rank }) => rank);
-  const range = rankRange(own);
-  options.log?.(`${adapter.format}: ${own.length} modules of rank ${range}`);
+  const ranksBefore = modules.map(({ rank }) => rank);
+  const range = rankRange(ranksBefore);
+  options.log?.(
+    `${adapter.format}: ${modules.length} modules of rank ${range}`,
+  );
   for (const { rank = 0 } of choices.values()) {
-    if (rank <= Math.max(...own)) continue;
+    if (rank <= Math.max(...ranksBefore)) continue;
     throw new RangeError(
       `Rank ${rank} is above the ranks of "${adapter.path}", which are ${range}`,
     );
@@ -215,10 +217,12 @@ async function decomposeAll(
   const work = async (
     decompose: (job: Job) => Float64Array | Promise<Float64Array>,
   ) => {
-    for (let next; (next = queue.shift()) !== undefined;) {
-      const [place, job] = next;
+    while (true) {
+      const next = queue.shift();
+      if (next === undefined) return;
+      const [index, job] = next;
       signal?.throwIfAborted();
-      spectra[place]!.values = await decompose(job);
+      spectra[index]!.values = await decompose(job);
       done += costOf(job);
       onProgress?.(from * total + (to - from) * done, total);
     }

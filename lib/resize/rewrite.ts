@@ -66,21 +66,23 @@ function fieldsAt(
   { modules, path }: Adapter,
   ranks: Ranks,
 ) {
-  const own = modules.filter(({ name }) => name.startsWith(prefix));
+  const configured = modules.filter(({ name }) => name.startsWith(prefix));
   const alphaOf = ({ name, scale }: Module) => {
     const rank = ranks.get(name)!;
     // Rounding errors of the division and the product.
     const alpha = scale * (checked.use_rslora ? Math.sqrt(rank) : rank);
     return Number(alpha.toPrecision(15));
   };
-  const largest = own.reduce((best, it) =>
+  const largest = configured.reduce((best, it) =>
     ranks.get(it.name)! > ranks.get(best.name)! ? it : best
   );
-  const [r, lora_alpha] = [ranks.get(largest.name)!, alphaOf(largest)];
-  const names = own.map(({ name }) => name.slice(prefix.length));
-  // The first key that ends a name counts: a name that another one ends is written as well, and before it.
+  const r = ranks.get(largest.name)!;
+  const lora_alpha = alphaOf(largest);
+  const names = configured.map(({ name }) => name.slice(prefix.length));
+  // The first key that ends a name counts: a name that another one ends is
+  // written as well, and before it.
   const pattern = (valueOf: (module: Module) => number, usual: number) => {
-    const values = own.map((it, i) => [names[i]!, valueOf(it)] as const);
+    const values = configured.map((it, i) => [names[i]!, valueOf(it)] as const);
     const odd = new Set(
       values.flatMap(([name, value]) => value === usual ? [] : name),
     );
@@ -91,7 +93,7 @@ function fieldsAt(
         .sort(([a], [b]) => b.length - a.length),
     );
   };
-  const isAdded = own.some(({ parts: [part] }) => part!.path !== path);
+  const isAdded = configured.some(({ parts: [part] }) => part!.path !== path);
   return {
     ...fields,
     ...(isAdded && { target_modules: names, exclude_modules: null }),

@@ -125,7 +125,8 @@ async function start() {
 function typedInputs(isPair: boolean): Input[] {
   const linesOf = ({ value }: HTMLTextAreaElement) =>
     value.split("\n").map((line) => line.trim()).filter((it) => it !== "");
-  const [texts, pairs] = [linesOf(text), linesOf(pair)];
+  const texts = linesOf(text);
+  const pairs = linesOf(pair);
   if (!isPair) return texts;
   if (texts.length === pairs.length) {
     return texts.map((text, i) => ({ text, pair: pairs[i]! }));

@@ -38,7 +38,8 @@ let current = new AbortController();
 /** Shows what is written, as it comes; a later call ends it. */
 async function show(): Promise<void> {
   current.abort();
-  const { signal } = current = new AbortController();
+  current = new AbortController();
+  const { signal } = current;
   const rank = ranks[slider.valueAsNumber]!;
   const mark = rank === recommended ? " (recommended)" : "";
   byId("chosen").textContent = `${rank}${mark}`;

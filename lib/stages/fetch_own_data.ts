@@ -189,9 +189,11 @@ function problemOfRows(
   const isText = rows.every(({ values }) => typeof values[0] === "string");
   if (areNames && isText && !regression) return "multi-label";
   if (!regression && !pair) return "tokens";
-  const [other, { place }] = [pair ? "pair" : "regression", rows[0]!];
+  const other = pair ? "pair" : "regression";
   throw new SyntaxError(
-    `${place}: Lists of labels are those of words in the column "${text}": leave out "${other}"`,
+    `${
+      rows[0]!.place
+    }: Lists of labels are those of words in the column "${text}": leave out "${other}"`,
   );
 }
 

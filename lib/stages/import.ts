@@ -35,13 +35,15 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
     toAdapter(peft, { method, ...taskFields(task), seed }),
   );
   // Names of paths and packages say nothing, and copies have other owners.
-  const [theirs, ours] = [peft.baseModel, await findModelOrigin(model)].map(
-    (it) => /^(?:[\w.-]+\/)?([\w.-]+)$/.exec(it?.name ?? "") ?? undefined,
-  );
-  if (theirs && ours && theirs[1] !== ours[1]) {
-    const [[other], [own]] = [theirs, ours];
+  const nameParts = (name: string | undefined) =>
+    /^(?:[\w.-]+\/)?([\w.-]+)$/.exec(name ?? "");
+  const named = nameParts(peft.baseModel?.name);
+  const used = nameParts((await findModelOrigin(model))?.name);
+  if (named !== null && used !== null && named[1] !== used[1]) {
     stage.log(
-      `"${source}" names "${other}" as its base model, but the model is "${own}": make sure that their weights are the same`,
+      `"${source}" names "${named[0]}" as its base model, but the model is "${
+        used[0]
+      }": make sure that their weights are the same`,
     );
   }
   const { kind, rank, alpha } = peft;
