@@ -1,3 +1,5 @@
+import { assertRejects } from "@std/assert";
+import { join } from "node:path";
 import type { AdapterScale } from "../../lib/engine/adapters/scale.ts";
 import {
   dylora,
@@ -13,7 +15,15 @@ import {
 import { startValues } from "../../lib/engine/models/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import type { LabelledExamples } from "../../lib/data/example.ts";
-import type { TrainingOptions } from "../../lib/engine/training/train.ts";
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../lib/engine/training/checkpoint.ts";
+import type {
+  TrainingHooks,
+  TrainingOptions,
+} from "../../lib/engine/training/train.ts";
 import { openReference } from "./reference.ts";
 
 /** What adapters on query and value are, at this rank. */
@@ -96,6 +106,42 @@ export function tinyExamples(count: number): LabelledExamples {
     index: Int32Array.from({ length: count }, (_, i) => i),
     labels: Float32Array.from(labels),
   };
+}
+
+/**
+ * The result of a training that is interrupted at its third checkpoint, and goes
+ * on from there.
+ *
+ * @param run Trains with these hooks.
+ */
+export async function resumedTraining<T>(
+  run: (
+    hooks: Pick<
+      TrainingHooks,
+      "resume" | "signal" | "checkpointSeconds" | "save"
+    >,
+  ) => Promise<T>,
+): Promise<T> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = join(folder, "training.safetensors");
+    const interrupt = new AbortController();
+    let saves = 0;
+    const save = (checkpoint: Checkpoint) => {
+      saveCheckpoint(path, checkpoint);
+      saves++;
+      if (saves === 3) interrupt.abort(new Error("Interrupted"));
+    };
+    const { signal } = interrupt;
+    await assertRejects(
+      () => run({ signal, checkpointSeconds: 0, save }),
+      Error,
+      "Interrupted",
+    );
+    return await run({ resume: loadCheckpoint(path) });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 }
 
 export const tinyOptions: TrainingOptions = {

@@ -4,6 +4,7 @@ import * as ort from "onnxruntime-web/wasm";
 import { join } from "node:path";
 import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
+import type { Model } from "../../lib/engine/models/model.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { inputsAt, readAdapter } from "../../lib/serve/adapter.ts";
@@ -68,6 +69,33 @@ for (
   });
 }
 
+async function tokenizerOf({ architecture, maxLength }: Model) {
+  const defaults = tokenizerDefaults(architecture);
+  return await ModelTokenizer.load(MINILM!, defaults, maxLength);
+}
+
+/**
+ * Exports an adapter of MiniLM: in ONNX, and for PEFT at each of some ranks.
+ *
+ * @returns Path of the ONNX file, inputs of the adapter by rank, and folders of
+ * the exports for PEFT.
+ */
+async function exportsOf(
+  folder: string,
+  adapter: string,
+  ranks: readonly number[],
+) {
+  const inputs = { model: MINILM!, adapter };
+  const { output } = await runTask(exportOnnx, folder, {}, inputs);
+  const adapters: string[] = [];
+  for (const rank of ranks) {
+    const exported = await runTask(exportAdapter, folder, { rank }, inputs);
+    adapters.push(exported.output);
+  }
+  const path = join(output, "model.onnx");
+  return { path, inputs: await adapterInputs(output, path), adapters };
+}
+
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 /** Of 3 to 512 tokens, with special ones. */
 const TEXTS = [
@@ -94,21 +122,13 @@ Deno.test({
         training: { ...REFERENCE_TRAINING, rank: 8, alpha: 16, targetModules },
         tensors: randomAdapter(MINILM!, 8, targetModules),
       });
-      const given = { model: MINILM!, adapter };
-      const { output } = await runTask(exportOnnx, folder, {}, given);
-      const tokenizer = await ModelTokenizer.load(
-        MINILM!,
-        tokenizerDefaults(model.architecture),
-        model.maxLength,
-      );
+      const tokenizer = await tokenizerOf(model);
       const rows = TEXTS.map(([text, pair]) => tokenizer.encode(text!, pair));
-      const adapters: string[] = [];
-      for (const rank of RANKS) {
-        const exported = await runTask(exportAdapter, folder, { rank }, given);
-        adapters.push(exported.output);
-      }
-      const path = join(output, "model.onnx");
-      const inputs = await adapterInputs(output, path);
+      const { path, inputs, adapters } = await exportsOf(
+        folder,
+        adapter,
+        RANKS,
+      );
       const short = rows.slice(0, -1);
       const padded = await peftLogits(folder, adapters, short);
       const long = rows.slice(-1);
@@ -166,22 +186,14 @@ Deno.test({
           head: "tokens",
         }),
       });
-      const given = { model: MINILM!, adapter };
-      const { output } = await runTask(exportOnnx, folder, {}, given);
-      const tokenizer = await ModelTokenizer.load(
-        MINILM!,
-        tokenizerDefaults(model.architecture),
-        model.maxLength,
-      );
+      const tokenizer = await tokenizerOf(model);
       const rows = TEXTS.slice(0, 4).map(([text]) => tokenizer.encode(text!));
       const ranks = [1, 3, 8];
-      const adapters: string[] = [];
-      for (const rank of ranks) {
-        const exported = await runTask(exportAdapter, folder, { rank }, given);
-        adapters.push(exported.output);
-      }
-      const path = join(output, "model.onnx");
-      const inputs = await adapterInputs(output, path);
+      const { path, inputs, adapters } = await exportsOf(
+        folder,
+        adapter,
+        ranks,
+      );
       const expected = await peftLogits(folder, adapters, rows, labels.length);
       const feed = feedOf(rows, model.padId);
       const feeds = ranks.map((rank) => ({

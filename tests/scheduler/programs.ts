@@ -90,6 +90,12 @@ export const PACKAGES: Readonly<Record<string, string>> = {
 };
 
 const LOG = (value: string) => `console.log(${value});`;
+
+/** A program that prints what it makes of the default import of a module, `it`. */
+const prints = (module: string, value = "it"): Program => ({
+  task: `import it from "${module}"; ${LOG(value)}`,
+});
+
 /** Keys of a namespace `ns`; see `EXCEPTIONS` for the two that are left out. */
 const KEYS =
   "Object.keys(ns).filter((it) => !/^(__esModule|module.exports)$/.test(it)).sort()";
@@ -109,14 +115,14 @@ export const CONFIG = {
 
 /** Programs by name, whose project has {@linkcode CONFIG}. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
-  "CommonJS: a default import with __esModule": {
-    task: `import it from "long/es_module.js"; ${LOG("it, it.default")}`,
-  },
-  "CommonJS: a default import of ajv of the lock file": {
-    task: `import it from "ajv"; ${
-      LOG("typeof it, typeof it.default, Object.keys(it).sort().join()")
-    }`,
-  },
+  "CommonJS: a default import with __esModule": prints(
+    "long/es_module.js",
+    "it, it.default",
+  ),
+  "CommonJS: a default import of ajv of the lock file": prints(
+    "ajv",
+    "typeof it, typeof it.default, Object.keys(it).sort().join()",
+  ),
   "CommonJS: a namespace with __esModule": {
     task: `import * as ns from "long/es_module.js"; ${
       LOG(`${KEYS}, ns.default, ns.named`)
@@ -127,12 +133,13 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
       LOG("named, it")
     }`,
   },
-  "CommonJS: a default import with __esModule and no default": {
-    task: `import it from "long/es_module_without_default.js"; ${LOG("it")}`,
-  },
-  "CommonJS: a class that is its own default": {
-    task: `import it from "long/own.js"; ${LOG("typeof it, it.default")}`,
-  },
+  "CommonJS: a default import with __esModule and no default": prints(
+    "long/es_module_without_default.js",
+  ),
+  "CommonJS: a class that is its own default": prints(
+    "long/own.js",
+    "typeof it, it.default",
+  ),
   "CommonJS: a function with members": {
     task:
       `import it from "long/function.js"; import * as ns from "long/function.js"; ${
@@ -163,30 +170,21 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
       LOG(`${KEYS}, ns.default, ns.main`)
     }`,
   },
-  "CommonJS: this": {
-    task: `import it from "long/this.js"; ${LOG("it.isExports")}`,
-  },
-  "CommonJS: a package in UMD": {
-    task: `import it from "long/umd.js"; ${LOG("it, globalThis.Umd")}`,
-  },
-  "CommonJS: requires an ES module": {
-    task: `import it from "long/requires_module.js"; ${LOG("it.value")}`,
-  },
-  "CommonJS: requires by conditions": {
-    task: `import it from "long/requires_conditions.js"; ${LOG("it")}`,
-  },
-  "CommonJS: requires built-in modules": {
-    task: `import it from "long/builtin.js"; ${LOG("it")}`,
-  },
-  "CommonJS: requires JSON": {
-    task: `import it from "long/data.js"; ${LOG("it")}`,
-  },
-  "CommonJS: imported by an ES module of its package": {
-    task: `import it from "long/imports.mjs"; ${LOG("it")}`,
-  },
-  "CommonJS: imported by a package of ES modules": {
-    task: `import it from "safe-buffer/imports.js"; ${LOG("it")}`,
-  },
+  "CommonJS: this": prints("long/this.js", "it.isExports"),
+  "CommonJS: a package in UMD": prints("long/umd.js", "it, globalThis.Umd"),
+  "CommonJS: requires an ES module": prints(
+    "long/requires_module.js",
+    "it.value",
+  ),
+  "CommonJS: requires by conditions": prints("long/requires_conditions.js"),
+  "CommonJS: requires built-in modules": prints("long/builtin.js"),
+  "CommonJS: requires JSON": prints("long/data.js"),
+  "CommonJS: imported by an ES module of its package": prints(
+    "long/imports.mjs",
+  ),
+  "CommonJS: imported by a package of ES modules": prints(
+    "safe-buffer/imports.js",
+  ),
   "CommonJS: a file of the user": {
     files: {
       "a.cjs":
@@ -219,18 +217,10 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
         LOG(`globalThis.none, ${KEYS}`)
       }`,
   },
-  "package: JSON": {
-    task: `import it from "safe-buffer/json.js"; ${LOG("it")}`,
-  },
-  "conditions: module-sync": {
-    task: `import it from "long/conditions"; ${LOG("it")}`,
-  },
-  "conditions: browser": {
-    task: `import it from "long/browser"; ${LOG("it")}`,
-  },
-  "conditions: the order of the package": {
-    task: `import it from "long/deno"; ${LOG("it")}`,
-  },
+  "package: JSON": prints("safe-buffer/json.js"),
+  "conditions: module-sync": prints("long/conditions"),
+  "conditions: browser": prints("long/browser"),
+  "conditions: the order of the package": prints("long/deno"),
   "module without import and export": {
     files: {
       "a.js":

@@ -79,6 +79,13 @@ class Script implements Disposable {
     Deno.writeTextFileSync(this.alive, crypto.randomUUID());
   }
 
+  /** Runs it, and gives it up when the program runs; resolves at its end. */
+  async startAndGiveUp(): Promise<void> {
+    const { status } = await this.start();
+    giveUp(this.folder);
+    await status;
+  }
+
   /** Runs it as a node does; resolves when the program runs. */
   async start(): Promise<{ readonly status: Promise<Deno.CommandStatus> }> {
     const { status } = new Deno.Command("/bin/bash", {
@@ -124,9 +131,7 @@ Deno.test(
   ON_LINUX,
   async () => {
     using script = new Script();
-    const { status } = await script.start();
-    giveUp(script.folder);
-    await status;
+    await script.startAndGiveUp();
     assertEquals(readEnd(script.folder)!.cause, "alone");
     Deno.removeSync(join(script.folder, "began"));
     const { code } = await new Deno.Command("/bin/bash", {
@@ -144,9 +149,7 @@ Deno.test(
   ON_LINUX,
   async () => {
     using script = new Script();
-    const { status } = await script.start();
-    giveUp(script.folder);
-    await status;
+    await script.startAndGiveUp();
     const { TOKEN, CUDA_VISIBLE_DEVICES, SLURM_JOB_ID } = JSON.parse(
       Deno.readTextFileSync(join(script.folder, "environment")),
     );

@@ -1,22 +1,17 @@
 import { assert, assertEquals, assertNotMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { signal } from "../../lib/scheduler/executors/local.ts";
-import { SchedulerProcess, TestProject } from "../scheduler/project.ts";
+import { SchedulerProcess, type TestProject } from "../scheduler/project.ts";
 import { hasStrace, namesIn } from "./kill_points.ts";
 import { orphansOf } from "./processes.ts";
 import type { Random } from "./random.ts";
+import { TEXTS, wordProject } from "./word_project.ts";
 
 /** Errors of system calls: something is gone, the disk fails, is full, too many files are open. */
 const ERRORS = ["ENOENT", "EIO", "ENOSPC", "EMFILE"];
 
 /** Seconds after which a run that has not ended hangs. */
 const LONGEST = 60;
-
-/** Files that two stages write, and what is in them for a word. */
-const TEXTS: Readonly<Record<string, (word: string) => string>> = {
-  first: (word) => word,
-  second: (word) => word.toUpperCase(),
-};
 
 /** The n-th call of a system call by the main thread of a run, and the error that it gets. */
 interface Point {
@@ -38,11 +33,7 @@ export async function failAtPoints(
   most = Infinity,
 ): Promise<Record<"failed" | "ended" | "succeeded", number> | undefined> {
   if (!hasStrace()) return undefined;
-  using project = new TestProject();
-  project.task("first", "return params.word;");
-  project.task("second", "return read('from').toUpperCase();", {
-    inputs: { from: { kind: "text" } },
-  });
+  using project = wordProject();
   let word = 0;
   await runWhole(project, `w${word}`);
   const trace = project.path("trace");

@@ -1,23 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { readIfThere } from "../../lib/files/files.ts";
-import { type StageOptions, TestProject } from "../scheduler/project.ts";
+import type { TestProject } from "../scheduler/project.ts";
 import { orphansOf } from "./processes.ts";
+import { stagesOf, TEXTS, wordProject } from "./word_project.ts";
 
 /** System calls that change the disk; the first one commits. */
 const CALLS = ["rename", "unlinkat", "mkdir", "fsync", "linkat"];
-
-/** Outputs of two stages, of which the second reads the first. */
-const TEXTS: Readonly<Record<string, (word: string) => string>> = {
-  first: (word) => word,
-  second: (word) => word.toUpperCase(),
-};
-
-function stagesOf(word: string): Record<string, StageOptions> {
-  return {
-    first: { task: "first", params: { word } },
-    second: { task: "second", inputs: { from: ["first"] } },
-  };
-}
 
 /**
  * Kills a run at its first `rename`, at its second, and so on to its last; then
@@ -32,11 +20,7 @@ export async function killAtEveryPoint(
   all: boolean,
 ): Promise<Record<string, number> | undefined> {
   if (!hasStrace()) return undefined;
-  using project = new TestProject();
-  project.task("first", "return params.word;");
-  project.task("second", "return read('from').toUpperCase();", {
-    inputs: { from: { kind: "text" } },
-  });
+  using project = wordProject();
   let word = 0;
   await project.run(stagesOf("w0"));
   const kills: Record<string, number> = {};

@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -161,32 +166,10 @@ Deno.test("ModelTokenizer.encode() gives token types if the configuration of the
   }
 });
 
-Deno.test("ModelTokenizer.load() names a wrong value in the configuration of the tokenizer", async () => {
-  const folder = await Deno.makeTempDir();
-  await Deno.copyFile(
-    join(fixtures, "tiny-bert/tokenizer.json"),
-    join(folder, "tokenizer.json"),
-  );
-  const path = join(folder, "tokenizer_config.json");
-  await Deno.writeTextFile(path, '{"do_lower_case": "no"}');
-  const error = await assertRejects(
-    () =>
-      ModelTokenizer.load(
-        folder,
-        tokenizerDefaults(architectureOf("bert")),
-        64,
-      ),
-    SyntaxError,
-    path,
-  );
-  assert(error.message.includes("do_lower_case"));
-  await Deno.remove(folder, { recursive: true });
-});
-
-Deno.test("ModelTokenizer.load() refuses special tokens in other places", async () => {
-  const folder = await Deno.makeTempDir();
+/** The tokenizer of tiny-bert, which frames pairs otherwise. */
+function withOtherFrame(): string {
   const settings = JSON.parse(
-    await Deno.readTextFile(join(fixtures, "tiny-bert/tokenizer.json")),
+    Deno.readTextFileSync(join(fixtures, "tiny-bert/tokenizer.json")),
   );
   const piece = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
   const [a, b] = ["A", "B"].map((id) => ({ Sequence: { id, type_id: 0 } }));
@@ -199,42 +182,65 @@ Deno.test("ModelTokenizer.load() refuses special tokens in other places", async 
     pair: [piece("[CLS]"), a, piece("[CLS]"), b, piece("[SEP]")],
     special_tokens: { ...special(2, "[CLS]"), ...special(3, "[SEP]") },
   };
-  await Deno.writeTextFile(
-    join(folder, "tokenizer.json"),
-    JSON.stringify(settings),
-  );
-  await assertRejects(
-    () =>
-      ModelTokenizer.load(
-        folder,
-        tokenizerDefaults(architectureOf("bert")),
-        64,
-      ),
-    SyntaxError,
-    "does not place its special tokens as the supported models expect",
-  );
-  await Deno.remove(folder, { recursive: true });
-});
+  return JSON.stringify(settings);
+}
 
-Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async () => {
-  const folder = await Deno.makeTempDir();
-  const path = join(folder, "tokenizer.json");
-  for (const text of ["{", "{}", '{"model": {"type": "BPE"}}', "[]"]) {
-    await Deno.writeTextFile(path, text);
-    await assertRejects(
-      () =>
-        ModelTokenizer.load(
-          folder,
-          tokenizerDefaults(architectureOf("bert")),
-          64,
-        ),
-      SyntaxError,
-      path,
-      text,
-    );
-  }
-  await Deno.remove(folder, { recursive: true });
-});
+/** Files that take the place of those of tiny-bert, and parts of the message. */
+const REFUSED: Readonly<
+  Record<
+    string,
+    readonly [
+      file: "tokenizer.json" | "tokenizer_config.json",
+      text: () => string,
+      ...message: string[],
+    ]
+  >
+> = {
+  "a wrong value in the configuration": [
+    "tokenizer_config.json",
+    () => '{"do_lower_case": "no"}',
+    "tokenizer_config.json",
+    "do_lower_case",
+  ],
+  "special tokens in other places": [
+    "tokenizer.json",
+    withOtherFrame,
+    "does not place its special tokens as the supported models expect",
+  ],
+  "half of an object": ["tokenizer.json", () => "{", "tokenizer.json"],
+  "an empty object": ["tokenizer.json", () => "{}", "tokenizer.json"],
+  "a model without a vocabulary": [
+    "tokenizer.json",
+    () => '{"model": {"type": "BPE"}}',
+    "tokenizer.json",
+  ],
+  "a list": ["tokenizer.json", () => "[]", "tokenizer.json"],
+};
+
+for (const [what, [file, text, ...message]] of Object.entries(REFUSED)) {
+  Deno.test(`ModelTokenizer.load() refuses ${what}, and names it`, async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      await Deno.copyFile(
+        join(fixtures, "tiny-bert/tokenizer.json"),
+        join(folder, "tokenizer.json"),
+      );
+      await Deno.writeTextFile(join(folder, file), text());
+      const defaults = tokenizerDefaults(architectureOf("bert"));
+      const error = await assertRejects(
+        () => ModelTokenizer.load(folder, defaults, 64),
+        SyntaxError,
+      );
+      for (const part of message) {
+        const isFile = part.endsWith(".json");
+        const shown = isFile ? join(folder, part) : part;
+        assertStringIncludes(error.message, shown);
+      }
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+}
 
 Deno.test("framed() uses all the room and never lengthens a text", () => {
   const length = fc.nat(40);

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LiveTable } from "../../../lib/cli/terminal/live.ts";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
+import type { ExpectedStage } from "../../../lib/scheduler/events.ts";
 import {
   failed,
   finished,
@@ -110,10 +111,30 @@ class FakeClock {
   }
 }
 
-Deno.test("LiveTable shows running stages below finished ones", () => {
-  const terminal = new FakeTerminal();
+/** A live table on a terminal of some width and height. */
+function liveTable(...size: readonly [columns?: number, height?: number]) {
+  const terminal = new FakeTerminal(...size);
   const clock = new FakeClock();
   const renderer = new LiveTable((text) => terminal.write(text));
+  return { terminal, clock, renderer };
+}
+
+/** What a run of two stages expects of some of them. */
+function expected(
+  ...stages: readonly (Partial<ExpectedStage> & { readonly stage: string })[]
+): Message {
+  const usual = { needs: [], cpus: 1, gpus: 0 };
+  return {
+    type: "expected",
+    stages: stages.map((it) => ({ ...usual, ...it })),
+    cpus: 2,
+    gpus: 0,
+    jobs: 2,
+  };
+}
+
+Deno.test("LiveTable shows running stages below finished ones", () => {
+  const { terminal, clock, renderer } = liveTable();
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(500);
@@ -151,9 +172,7 @@ Deno.test("LiveTable shows running stages below finished ones", () => {
 });
 
 Deno.test("LiveTable shows what a stage logs without progress, in its row and below its end", () => {
-  const terminal = new FakeTerminal();
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable();
   const log = (stage: string, line: string) =>
     renderer.show({ type: "log", stage, line, stream: "log" });
   renderer.show(START);
@@ -168,8 +187,8 @@ Deno.test("LiveTable shows what a stage logs without progress, in its row and be
     terminal.rows[1],
     "  a  ━━━━━━━━━━   0%  1.0 s        Fetching it with pip",
   );
-  const found = ["1", "2", "3"].map((it) => `the class ${it} may be a typo`);
-  for (const line of ["train: 540 examples", ...found]) log("a", line);
+  const warnings = ["1", "2", "3"].map((it) => `the class ${it} may be a typo`);
+  for (const line of ["train: 540 examples", ...warnings]) log("a", line);
   renderer.show(finished("a"));
   renderer.show(finished("b"));
   renderer.end();
@@ -177,16 +196,14 @@ Deno.test("LiveTable shows what a stage logs without progress, in its row and be
     "a: done in 2.0 s (param lr 1 -> 2)",
     "  | Fetching it with pip",
     "  | train: 540 examples",
-    ...found.map((it) => `  | ${it}`),
+    ...warnings.map((it) => `  | ${it}`),
     "b: done in 2.0 s (param lr 1 -> 2)",
     "",
   ]);
 });
 
 Deno.test("LiveTable wraps errors, notes and the summary at words, but not the command that shows a log", () => {
-  new FakeClock();
-  const terminal = new FakeTerminal(30);
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, renderer } = liveTable(30);
   renderer.show(START);
   renderer.show({ type: "note", text: "a note of more than thirty letters" });
   renderer.show(started("a"));
@@ -211,9 +228,7 @@ Deno.test("LiveTable wraps errors, notes and the summary at words, but not the c
 });
 
 Deno.test("LiveTable shows the answer, which comes after the summary", () => {
-  new FakeClock();
-  const terminal = new FakeTerminal();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, renderer } = liveTable();
   renderer.show(START);
   renderer.show(started("a"));
   renderer.show(finished("a"));
@@ -236,9 +251,7 @@ Deno.test("LiveTable shows the answer, which comes after the summary", () => {
 });
 
 Deno.test("LiveTable shows the progress of an installation until a stage starts", () => {
-  const terminal = new FakeTerminal();
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable();
   const install = { type: "install", step: "download", subject: "it" } as const;
   renderer.show({ ...install, done: 1e6, total: 4e6 });
   clock.advance(100);
@@ -254,9 +267,7 @@ Deno.test("LiveTable shows the progress of an installation until a stage starts"
 });
 
 Deno.test("LiveTable fits any width and height, and draws at most 10 frames per second", () => {
-  const terminal = new FakeTerminal();
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable();
   renderer.show(START);
   for (let i = 0; i < 30; i++) {
     renderer.show(started(`stage-with-a-long-name@value,seed=${i}`));
@@ -278,9 +289,7 @@ Deno.test("LiveTable fits any width and height, and draws at most 10 frames per 
 });
 
 Deno.test("LiveTable fits rows with wide characters, tabs and line breaks", () => {
-  const terminal = new FakeTerminal();
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable();
   const stages = ["a@评论", "b", "c"];
   renderer.show({ type: "start", pipeline: "test", stages });
   for (const stage of stages) renderer.show(started(stage));
@@ -308,9 +317,7 @@ Deno.test("LiveTable fits rows with wide characters, tabs and line breaks", () =
 });
 
 Deno.test("LiveTable takes a terminal that reports 0 columns and rows for one of unknown size", () => {
-  const terminal = new FakeTerminal(0, 0);
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable(0, 0);
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(1000);
@@ -320,9 +327,7 @@ Deno.test("LiveTable takes a terminal that reports 0 columns and rows for one of
 });
 
 Deno.test("LiveTable shows the job of a stage with its state and reason, and its progress while it runs", () => {
-  const terminal = new FakeTerminal();
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable();
   const queued = { type: "queued", stage: "a", job: "12_3" } as const;
   renderer.show(START);
   renderer.show(started("a"));
@@ -357,21 +362,12 @@ Deno.test("LiveTable shows the job of a stage with its state and reason, and its
 });
 
 Deno.test("LiveTable tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
-  const terminal = new FakeTerminal(100);
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable(100);
   renderer.show(START);
-  const stage = { needs: [], cpus: 1, gpus: 0 };
-  renderer.show({
-    type: "expected",
-    stages: [
-      { ...stage, stage: "a", seconds: 100 },
-      { ...stage, stage: "b", needs: ["a"], seconds: 50 },
-    ],
-    cpus: 2,
-    gpus: 0,
-    jobs: 2,
-  });
+  renderer.show(expected(
+    { stage: "a", seconds: 100 },
+    { stage: "b", needs: ["a"], seconds: 50 },
+  ));
   renderer.show(started("a"));
   clock.advance(20_000);
   assertEquals(terminal.rows.slice(0, 2), [
@@ -402,18 +398,9 @@ Deno.test("LiveTable tells the time that is left of a stage by its steps and by 
 });
 
 Deno.test("LiveTable says that a run takes at least so long if nothing is known about some stages", () => {
-  const terminal = new FakeTerminal(100);
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable(100);
   renderer.show(START);
-  const stage = { needs: [], cpus: 1, gpus: 0 };
-  renderer.show({
-    type: "expected",
-    stages: [{ ...stage, stage: "a", seconds: 30 }, { ...stage, stage: "b" }],
-    cpus: 2,
-    gpus: 0,
-    jobs: 2,
-  });
+  renderer.show(expected({ stage: "a", seconds: 30 }, { stage: "b" }));
   renderer.show(started("a"));
   clock.advance(10_000);
   assertEquals(terminal.rows[0], "test  0/2 stages  10.0 s, over 20 s left");
@@ -421,9 +408,7 @@ Deno.test("LiveTable says that a run takes at least so long if nothing is known 
 });
 
 Deno.test("LiveTable counts the stages for which there is no row", () => {
-  const terminal = new FakeTerminal(80, 6);
-  const clock = new FakeClock();
-  const renderer = new LiveTable((text) => terminal.write(text));
+  const { terminal, clock, renderer } = liveTable(80, 6);
   renderer.show(START);
   for (let i = 0; i < 9; i++) renderer.show(started(`stage@seed=${i}`));
   clock.advance(100);

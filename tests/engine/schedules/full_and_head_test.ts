@@ -1,19 +1,14 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { traced, training } from "../engine.ts";
 import { WITHOUT_ADAPTERS } from "../../../lib/engine/schedules/fixed.ts";
 import { toTensors } from "../../../lib/engine/models/parameters.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { learningRateAt } from "../../../lib/engine/training/adamw.ts";
-import {
-  type Checkpoint,
-  loadCheckpoint,
-  saveCheckpoint,
-} from "../../../lib/engine/training/checkpoint.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import {
   train,
+  type TrainingHooks,
   type TrainingOptions,
 } from "../../../lib/engine/training/train.ts";
 import {
@@ -30,7 +25,7 @@ import {
   settings,
   startState,
 } from "../reference_step.ts";
-import { tinyExamples, tinyOptions } from "../tiny_task.ts";
+import { resumedTraining, tinyExamples, tinyOptions } from "../tiny_task.ts";
 import { fullClassifier, headClassifier } from "../without_adapters.ts";
 
 for (const architecture of ["roberta", "bert"] as const) {
@@ -104,36 +99,17 @@ for (
     async () => {
       const examples = tinyExamples(40);
       const { classifier, values } = make(openReference("roberta"));
-      const run = (resume?: Checkpoint, hooks = {}) =>
+      const run = (hooks: Partial<TrainingHooks> = {}) =>
         train(classifier, values, examples, noAdapters, {
           report: () => {},
-          resume,
           ...hooks,
         });
       const whole = await run();
       assertSameBits((await run()).values, whole.values);
 
-      const folder = await Deno.makeTempDir();
-      const path = join(folder, "training.safetensors");
-      const interrupt = new AbortController();
-      let saves = 0;
-      await assertRejects(
-        () =>
-          run(undefined, {
-            signal: interrupt.signal,
-            checkpointSeconds: 0,
-            save: (checkpoint: Checkpoint) => {
-              saveCheckpoint(path, checkpoint);
-              if (++saves === 3) interrupt.abort(new Error("Interrupted"));
-            },
-          }),
-        Error,
-        "Interrupted",
-      );
-      const resumed = await run(loadCheckpoint(path));
+      const resumed = await resumedTraining(run);
       assertSameBits(resumed.values, whole.values);
       assertEquals(resumed.losses, whole.losses);
-      await Deno.remove(folder, { recursive: true });
     },
   );
 }

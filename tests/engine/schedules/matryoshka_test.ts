@@ -2,25 +2,19 @@ import {
   assert,
   assertAlmostEquals,
   assertEquals,
-  assertRejects,
   assertThrows,
 } from "@std/assert";
-import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { traced, training } from "../engine.ts";
 import { rankScale } from "../../../lib/engine/adapters/scale.ts";
 import type { ModelRanks } from "../../../lib/engine/models/pass_weights.ts";
 import { trainingFlops } from "../../../lib/engine/models/outline.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
-import {
-  type Checkpoint,
-  loadCheckpoint,
-  saveCheckpoint,
-} from "../../../lib/engine/training/checkpoint.ts";
 import type { RankObjective } from "../../../lib/engine/schedules/schedule.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import {
   train,
+  type TrainingHooks,
   type TrainingOptions,
 } from "../../../lib/engine/training/train.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
@@ -44,6 +38,7 @@ import {
 import {
   loraObjective,
   matryoshkaObjective,
+  resumedTraining,
   tinyClassifier,
   tinyExamples,
   tinyOptions,
@@ -142,33 +137,13 @@ for (const objective of objectives) {
     async () => {
       const examples = tinyExamples(40);
       const { classifier, initial } = tinyClassifier(4);
-      const run = (hooks = {}) =>
+      const run = (hooks: Partial<TrainingHooks> = {}) =>
         train(classifier, initial, examples, options, {
           report: () => {},
           ...hooks,
         });
       const whole = await run();
-      const folder = await Deno.makeTempDir();
-      const path = join(folder, "training.safetensors");
-      const interrupt = new AbortController();
-      let saves = 0;
-      await assertRejects(
-        () =>
-          run({
-            signal: interrupt.signal,
-            checkpointSeconds: 0,
-            save: (checkpoint: Checkpoint) => {
-              saveCheckpoint(path, checkpoint);
-              if (++saves === 3) interrupt.abort(new Error("Interrupted"));
-            },
-          }),
-        Error,
-        "Interrupted",
-      );
-      const resumed = await run({
-        resume: loadCheckpoint(path),
-      });
-      await Deno.remove(folder, { recursive: true });
+      const resumed = await resumedTraining(run);
       assertSameBits(resumed.values, whole.values);
       assertEquals(resumed.losses, whole.losses);
 
