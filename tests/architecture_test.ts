@@ -6,9 +6,13 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
-/** Rooms, and the rooms whose modules theirs may import; type imports count as well. */
+/**
+ * Rooms, and the rooms whose modules theirs may import; type imports count as
+ * well.
+ */
 const KNOWS: Readonly<Record<string, readonly string[]>> = {
-  // lib/data reads the table that `init` looks at, lib/hub pushes adapters, lib/serve has the page of `try`.
+  // lib/data reads the table that `init` looks at, lib/hub pushes adapters,
+  // lib/serve has the page of `try`.
   "lib/cli": [
     "lib/scheduler",
     "lib/slurm",
@@ -38,7 +42,8 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/pipeline": ["lib/files"],
   // Of lib/engine, the type of its losses' names.
   "lib/problems": ["lib/data", "lib/engine"],
-  // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples, and the parsing of JSON.
+  // Of lib/text and lib/data, the types of tokenizer classes and of encoded
+  // examples, and the parsing of JSON.
   "lib/engine": ["lib/files", "lib/pypi", "lib/text", "lib/data"],
   // For users: what it shares with the training imports nothing.
   "lib/serve": ["lib/text", "lib/problems"],
@@ -188,7 +193,10 @@ Deno.test("tasks import nothing from lib/pipeline except task.ts", () => {
   assertEquals(wrong, []);
 });
 
-/** Modules whose import loads a package, since they or what they import statically import it. */
+/**
+ * Modules whose import loads a package, since they or what they import
+ * statically import it.
+ */
 function loadersOf(name: string): Set<string> {
   const product = all.filter(({ path }) => /^(lib|tasks)\//.test(path));
   const found = new Set(
@@ -360,7 +368,8 @@ Deno.test("a kind of adapter is named only in its own file and the registry", ()
       ...importsOf(source).filter((path) => dirname(path) === folder)
         .map((path) => `${basename(path, ".ts")} in ${source.path}`),
     ])
-    // "lora" is the name of a schedule as well, and what others read is in adapter.ts, registry.ts and scale.ts.
+    // "lora" is the name of a schedule as well, and what others read is in
+    // adapter.ts, registry.ts and scale.ts.
     .filter((it) => ADAPTER_KINDS.slice(1).some((kind) => it.startsWith(kind)));
   assertEquals(
     named.sort(),

@@ -7,7 +7,10 @@ import { callHere } from "./cli/project.ts";
 /** Folder of the project. */
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** Paths of all Markdown files for readers: README.md, RESULTS.md, .github/ and so on. */
+/**
+ * Paths of all Markdown files for readers: README.md, RESULTS.md, .github/ and
+ * so on.
+ */
 export function* documents(folder = ""): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(join(root, folder))) {
     const isHidden = name.startsWith(".") && name !== ".github";

@@ -5,17 +5,25 @@ import fc from "fast-check";
 
 /** Minimum number of inputs per property; the soak sets 2,000. */
 const FUZZ_RUNS = Number(Deno.env.get("DYLORA_FUZZ_RUNS") ?? 500);
-/** Minimum number of inputs per parser (a test file); a long soak sets 100,000. */
+/**
+ * Minimum number of inputs per parser (a test file); a long soak sets 100,000.
+ */
 const FUZZ_INPUTS = Number(Deno.env.get("DYLORA_FUZZ_INPUTS") ?? 0);
 
-/** Microseconds of the processor that a parser may take for an input of a few kilobytes. */
+/**
+ * Microseconds of the processor that a parser may take for an input of a few
+ * kilobytes.
+ */
 const LONGEST = 2e6;
 /** Bytes by which the process may grow over all inputs. */
 const MOST_MEMORY = 1 << 30;
 
 let properties = 0;
 
-/** Registers a test of a property of the file's parser; all of them share its inputs. */
+/**
+ * Registers a test of a property of the file's parser; all of them share its
+ * inputs.
+ */
 export function testProperty(
   name: string,
   check: () => void | Promise<void>,
@@ -99,7 +107,10 @@ export function mutatedText(
   );
 }
 
-/** A valid file with some of its bytes replaced, and possibly truncated or extended. */
+/**
+ * A valid file with some of its bytes replaced, and possibly truncated or
+ * extended.
+ */
 export function mutatedBytes(
   sound: Uint8Array,
 ): fc.Arbitrary<Uint8Array<ArrayBuffer>> {

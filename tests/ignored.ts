@@ -1,4 +1,7 @@
-/** A test that may be ignored on a machine that has everything that tests can have. */
+/**
+ * A test that may be ignored on a machine that has everything that tests can
+ * have.
+ */
 export interface Ignorable {
   readonly file: string;
   /** A part of the names of its tests; all of the file by default. */

@@ -1,4 +1,7 @@
-/** Lines of a stream, including the last one if it does not end with a line break. */
+/**
+ * Lines of a stream, including the last one if it does not end with a line
+ * break.
+ */
 export async function* linesOf(
   stream: ReadableStream<Uint8Array>,
 ): AsyncGenerator<string> {

@@ -26,7 +26,10 @@ const tasks: Record<string, unknown> =
 /** Output folder of all commands. */
 const out = await outWithCode();
 
-/** Tasks whose commands are run or planned; others take long or need what tests lack. */
+/**
+ * Tasks whose commands are run or planned; others take long or need what tests
+ * lack.
+ */
 const QUICK = [
   "cache",
   "explain",
@@ -71,7 +74,10 @@ Deno.test("README has its two commands first", () => {
   );
 });
 
-/** Adds a part of a pipeline file: whole stages and profiles, and single parameters. */
+/**
+ * Adds a part of a pipeline file: whole stages and profiles, and single
+ * parameters.
+ */
 function added(base: Mapping, part: Mapping): Mapping {
   const inner = (key: string) => ({
     ...base[key] as Mapping,
@@ -94,7 +100,10 @@ for (const folder of ["fixtures", "lib", "tasks", "tests"]) {
     sources.set(`${folder}/${path}`, textOf(join(folder, path)));
   }
 }
-/** Names that the code declares, imports or calls as members, not those in comments. */
+/**
+ * Names that the code declares, imports or calls as members, not those in
+ * comments.
+ */
 const functions = new Set(
   [...sources.values()].flatMap((text) => {
     const code = text.replaceAll(/\/\*.*?\*\//gs, "")
@@ -112,7 +121,10 @@ const functions = new Set(
   }),
 );
 
-/** Names with the file that a document gives for each: `run()` (`scheduler/scheduler.ts`). */
+/**
+ * Names with the file that a document gives for each: `run()`
+ * (`scheduler/scheduler.ts`).
+ */
 function* placedNames(prose: string): Generator<[name: string, file: string]> {
   const places = prose.matchAll(
     /`(?:[A-Z]\w*\.)?(\w+)(?:\(\))?`\s+\(`([\w./-]+\.ts)`\)/g,
@@ -120,7 +132,10 @@ function* placedNames(prose: string): Generator<[name: string, file: string]> {
   for (const [, name, file] of places) yield [name!, file!];
 }
 
-/** True if a module declares a function, value or type of this name, or a member. */
+/**
+ * True if a module declares a function, value or type of this name, or a
+ * member.
+ */
 function declares(code: string, name: string): boolean {
   return new RegExp(
     `\\b(?:function\\*?|const|class|interface|type) ${name}\\b|` +
@@ -224,7 +239,8 @@ for (const path of documents()) {
     const temporary = await Deno.makeTempDir();
     try {
       let base: Mapping = {};
-      // The tasks' own test runs the example there, which has a task of its own.
+      // The tasks' own test runs the example there, which has a task of its
+      // own.
       const yaml = path === "tasks/README.md" ? [] : blocks(text, "yaml");
       for (const block of yaml) {
         const { value, faults } = await readYaml(block);

@@ -16,7 +16,9 @@ interface Group {
   readonly without?: readonly string[];
 }
 
-/** All tests, in groups of a process each; those that take longest start first. */
+/**
+ * All tests, in groups of a process each; those that take longest start first.
+ */
 export const GROUPS: Readonly<Record<string, Group>> = {
   engine: { paths: ["tests/engine"] },
   others: {
@@ -166,7 +168,10 @@ async function readReport(path: string): Promise<string> {
   }
 }
 
-/** Prints lines with the name of their group before them; keeps those from the heading of the errors on. */
+/**
+ * Prints lines with the name of their group before them; keeps those from the
+ * heading of the errors on.
+ */
 async function relay(
   stream: ReadableStream<Uint8Array>,
   group: string,
@@ -180,7 +185,10 @@ async function relay(
   }
 }
 
-/** The tests of a report in JUnit's format, as `deno test` writes it; steps belong to their test. */
+/**
+ * The tests of a report in JUnit's format, as `deno test` writes it; steps
+ * belong to their test.
+ */
 export function outcomesOf(report: string): Outcome[] {
   const outcomes: Outcome[] = [];
   const tests = new Set<string>();
@@ -222,7 +230,10 @@ function unescapeXml(text: string): string {
   );
 }
 
-/** Prints what failed, what was ignored and why, and the counts; gives the exit code. */
+/**
+ * Prints what failed, what was ignored and why, and the counts; gives the exit
+ * code.
+ */
 function summarize(
   results: readonly GroupResult[],
   isStrict: boolean,

@@ -7,7 +7,10 @@ import {
 } from "../problems/registry.ts";
 import { jsonFile } from "./json_file.ts";
 
-/** Fields by which every labelled artifact names its task, its problem and its classes. */
+/**
+ * Fields by which every labelled artifact names its task, its problem and its
+ * classes.
+ */
 export const TASK_FIELDS = {
   /** A task of a benchmark, or the user's own name for the data. */
   task: z.string().min(1),
@@ -15,7 +18,10 @@ export const TASK_FIELDS = {
   problem: z.enum(PROBLEMS).optional(),
   /** Class names in the order of their ids; null if labels are no classes. */
   labels: z.array(z.string()).min(2).nullable(),
-  /** Of words with classes: characters that are part of words before, between and behind letters. */
+  /**
+   * Of words with classes: characters that are part of words before, between
+   * and behind letters.
+   */
   words: z.strictObject({
     before: z.string(),
     between: z.string(),
@@ -29,13 +35,16 @@ export const TASK_FIELDS = {
    */
   threshold: z.number().gt(0).lt(1).exactOptional(),
   /**
-   * Of texts that belong together, the number of texts of an example; 2 where it
-   * is absent.
+   * Of texts that belong together, the number of texts of an example; 2 where
+   * it is absent.
    */
   sequences: z.int().min(3).exactOptional(),
 };
 
-/** Fields by which a data set, and tokens of it, also name what models of them are scored by. */
+/**
+ * Fields by which a data set, and tokens of it, also name what models of them
+ * are scored by.
+ */
 export const SCORED_TASK_FIELDS = {
   ...TASK_FIELDS,
   /** Metrics, the main metric first. */
@@ -58,15 +67,23 @@ export function taskFields(
   };
 }
 
-/** Tokens to which the texts of a training were truncated, special tokens included; null if unknown, as in artifacts of earlier versions. */
+/**
+ * Tokens to which the texts of a training were truncated, special tokens
+ * included; null if unknown, as in artifacts of earlier versions.
+ */
 export const trainedLength = z.int().positive().nullable().default(null);
 
-/** File of an exported adapter with its task, the names of its classes and the length of its texts, which PEFT does not write. */
+/**
+ * File of an exported adapter with its task, the names of its classes and the
+ * length of its texts, which PEFT does not write.
+ */
 export const CLASSES_FILE = "classes.json";
 
 const Classes = z.strictObject({ ...TASK_FIELDS, maxLength: trainedLength });
 
-/** {@linkcode CLASSES_FILE}, which an adapter that another program wrote lacks. */
+/**
+ * {@linkcode CLASSES_FILE}, which an adapter that another program wrote lacks.
+ */
 export const { find: findClasses, write: writeClasses } = jsonFile(
   CLASSES_FILE,
   Classes,

@@ -13,10 +13,15 @@ import { writeSentenceModules } from "./sentence_encoder.ts";
 import { copyTokenizer } from "./tokenizer.ts";
 import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
 
-/** Files of an artifact of kind `classifier`: a model folder with a classification head, as transformers writes it. */
+/**
+ * Files of an artifact of kind `classifier`: a model folder with a
+ * classification head, as transformers writes it.
+ */
 export const CLASSIFIER_FILES = [...MODEL_FILES, "training.json"] as const;
 
-/** `training.json` of a classifier: how a model was trained without adapters. */
+/**
+ * `training.json` of a classifier: how a model was trained without adapters.
+ */
 export const ClassifierTraining = z.strictObject({
   /** Whether only the head was trained, or all weights. */
   method: z.enum(Object.keys(BOUNDS) as Bound[]),
@@ -34,7 +39,9 @@ export const readClassifierTraining = trainingFile.read;
 
 /** A model with the head of a problem. */
 interface ClassifierModel extends ProblemFields {
-  /** Tokens to which the texts of its training were truncated; null if unknown. */
+  /**
+   * Tokens to which the texts of its training were truncated; null if unknown.
+   */
   readonly maxLength: number | null;
   /** Tensors by their names in transformers. */
   readonly tensors: Readonly<Record<string, TensorValues>>;
@@ -44,7 +51,8 @@ interface ClassifierModel extends ProblemFields {
  * Writes an artifact of kind `classifier`.
  *
  * @param model Folder of the model that was trained
- * @param best Tensors after the best epoch, if training selected one; written as the model folder `best`
+ * @param best Tensors after the best epoch, if training selected one; written
+ * as the model folder `best`
  */
 export async function writeClassifier(
   folder: string,
@@ -87,7 +95,8 @@ export function modelFolderOf(
 /**
  * Writes a model folder that transformers loads as the problem's class.
  *
- * @param model Folder of the original model; its configuration and tokenizer are copied, with the length of the training
+ * @param model Folder of the original model; its configuration and tokenizer
+ * are copied, with the length of the training
  */
 export async function writeClassifierModel(
   folder: string,

@@ -6,7 +6,10 @@ import { problemOf } from "../problems/registry.ts";
 import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
 
-/** `dataset.json` of an artifact of kind `dataset`; each split is stored beside it as `SPLIT.jsonl`. */
+/**
+ * `dataset.json` of an artifact of kind `dataset`; each split is stored beside
+ * it as `SPLIT.jsonl`.
+ */
 const DatasetInfo = z.strictObject({
   ...SCORED_TASK_FIELDS,
   /** Names of the text columns. */
@@ -16,7 +19,9 @@ const DatasetInfo = z.strictObject({
     z.string().regex(/^[a-z_]+$/),
     z.int().positive("A split has no examples: leave it out"),
   ),
-  /** What is wrong with the user's data, each a sentence with counts and rows. */
+  /**
+   * What is wrong with the user's data, each a sentence with counts and rows.
+   */
   faults: z.array(z.string()).min(1).exactOptional(),
 });
 
@@ -30,7 +35,8 @@ export const readDatasetInfo = infoFile.read;
 /**
  * Writes an artifact of kind `dataset`.
  *
- * @throws {RangeError} If a split has no examples, or a label is none of the problem.
+ * @throws {RangeError} If a split has no examples, or a label is none of the
+ * problem.
  */
 export async function writeDataset(
   folder: string,
@@ -73,7 +79,8 @@ export async function writeDataset(
 /**
  * Reads a split of an artifact of kind `dataset`.
  *
- * @throws {SyntaxError} Naming file and line, if a line is not a valid example of this data set.
+ * @throws {SyntaxError} Naming file and line, if a line is not a valid example
+ * of this data set.
  */
 export async function readExamples(
   folder: string,

@@ -8,7 +8,10 @@ export interface FileDifference {
   readonly first: number;
   /** Number of bytes that differ, with those that only one of the files has. */
   readonly bytes: number;
-  /** Number of bytes that differ in each tensor of a safetensors file, by the name that the first file has at their place; `""` is the header. */
+  /**
+   * Number of bytes that differ in each tensor of a safetensors file, by the
+   * name that the first file has at their place; `""` is the header.
+   */
   readonly tensors: Readonly<Record<string, number>>;
 }
 
@@ -50,7 +53,10 @@ export function differenceOf(
   return { sizes, first: first ?? common, bytes, tensors };
 }
 
-/** The header and the tensors of a safetensors file of `size` bytes, in order, with the offset of their end. */
+/**
+ * The header and the tensors of a safetensors file of `size` bytes, in order,
+ * with the offset of their end.
+ */
 function partsOf(path: string, size: number) {
   using file = SafetensorsFile.open(path);
   const tensors = [...file.tensors].map(([name, { end }]) => ({ name, end }))

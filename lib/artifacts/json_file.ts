@@ -35,7 +35,8 @@ export async function readJsonFile<T extends z.ZodType>(
 /**
  * Writes a JSON file, indented by two spaces, with a trailing newline.
  *
- * @param schema Validates the value after conversion to JSON, where NaN is null, and orders the fields
+ * @param schema Validates the value after conversion to JSON, where NaN is
+ * null, and orders the fields
  * @throws {TypeError} Naming the file and the invalid field.
  */
 export async function writeJsonFile(
@@ -51,7 +52,10 @@ export async function writeJsonFile(
   await Deno.writeTextFile(path, JSON.stringify(data, null, 2) + "\n");
 }
 
-/** Reads a JSON object whose numbers keep their spelling when it is written: transformers refuses 2 where it expects 2.0. */
+/**
+ * Reads a JSON object whose numbers keep their spelling when it is written:
+ * transformers refuses 2 where it expects 2.0.
+ */
 export async function readAsWritten(
   path: string,
 ): Promise<Record<string, unknown>> {

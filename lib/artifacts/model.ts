@@ -13,7 +13,10 @@ import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { exists, jsonFile } from "./json_file.ts";
 
-/** Files of every artifact of kind `model`: a model folder as transformers writes it. */
+/**
+ * Files of every artifact of kind `model`: a model folder as transformers
+ * writes it.
+ */
 export const MODEL_FILES = [
   "config.json",
   "model.safetensors",
@@ -30,17 +33,28 @@ export const MODEL_EXTRA_FILES = [
   "chat_template.jinja",
 ] as const;
 
-/** File with the {@linkcode ModelOrigin} of a fetched model; absent from models that stages made. */
+/**
+ * File with the {@linkcode ModelOrigin} of a fetched model; absent from models
+ * that stages made.
+ */
 export const MODEL_ORIGIN_FILE = "origin.json";
 
 const ModelOrigin = z.strictObject({
-  /** Name at the source: `FacebookAI/roberta-base`, `pypi:NAME==VERSION` or the name of a folder. */
+  /**
+   * Name at the source: `FacebookAI/roberta-base`, `pypi:NAME==VERSION` or the
+   * name of a folder.
+   */
   name: z.string().min(1),
-  /** Requested revision of the hub repository; null for the default revision and for other sources. */
+  /**
+   * Requested revision of the hub repository; null for the default revision and
+   * for other sources.
+   */
   revision: z.string().min(1).nullable(),
 });
 
-/** Origin of a model, as the configuration of an adapter names its base model. */
+/**
+ * Origin of a model, as the configuration of an adapter names its base model.
+ */
 export type ModelOrigin = z.output<typeof ModelOrigin>;
 
 /** The origin of the model in a folder, if one is recorded. */
@@ -54,7 +68,8 @@ export const { find: findModelOrigin, write: writeModelOrigin } = jsonFile(
  * what says how its tokens are pooled ({@linkcode readPooling}).
  *
  * @param head The head that is used of it
- * @throws {SyntaxError} Naming the file and every fault, if it is not of a supported model.
+ * @throws {SyntaxError} Naming the file and every fault, if it is not of a
+ * supported model.
  */
 export function readModel(
   folder: string,

@@ -13,7 +13,9 @@ export const PREDICTIONS_FILES = [
   "predictions.safetensors",
 ] as const;
 
-/** `predictions.json`: the predictions of an adapter for a split at one rank. */
+/**
+ * `predictions.json`: the predictions of an adapter for a split at one rank.
+ */
 const PredictionsInfo = z.strictObject({
   ...TASK_FIELDS,
   split: z.string().min(1),
@@ -26,13 +28,16 @@ const infoFile = jsonFile("predictions.json", PredictionsInfo);
 
 /** Predictions of units: of examples, or of words with classes. */
 interface PredictionValues {
-  /** Position of each example, or of the text of each word, in its source, `[units]`. */
+  /**
+   * Position of each example, or of the text of each word, in its source,
+   * `[units]`.
+   */
   readonly index: Int32Array;
   /** Of words, their numbers in their texts. */
   readonly words?: Int32Array | undefined;
   /**
-   * A row for each unit, `[units, width]`, flat: as a rule one number, a class id
-   * or a score.
+   * A row for each unit, `[units, width]`, flat: as a rule one number, a class
+   * id or a score.
    */
   readonly predictions: Float32Array;
 }

@@ -30,9 +30,15 @@ export const ScoresInfo = z.strictObject({
   examples: count,
   /** Tokens of all examples, without padding. */
   tokens: count,
-  /** Floating-point operations of the pass over all ranks: two per multiply-add of a matrix product. */
+  /**
+   * Floating-point operations of the pass over all ranks: two per multiply-add
+   * of a matrix product.
+   */
   flops: z.number().positive(),
-  /** In ascending order of rank; an undefined metric is NaN, and null in the file. */
+  /**
+   * In ascending order of rank; an undefined metric is NaN, and null in the
+   * file.
+   */
   ranks: EpochScores.shape.ranks.refine(
     (ranks) =>
       ranks.every(({ rank }, i) => i === 0 || rank > ranks[i - 1]!.rank),
@@ -62,7 +68,10 @@ export interface Outputs {
    * marks of texts to write.
    */
   readonly labels: Float32Array;
-  /** Of words, where those of each text start, `[texts + 1]`, and their numbers in their text, `[words]`. */
+  /**
+   * Of words, where those of each text start, `[texts + 1]`, and their numbers
+   * in their text, `[words]`.
+   */
   readonly words?: {
     readonly starts: Int32Array;
     readonly numbers: Int32Array;

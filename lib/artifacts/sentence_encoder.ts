@@ -4,10 +4,16 @@ import { dirname } from "../files/paths.ts";
 import { writeJsonFile } from "./json_file.ts";
 import { readModel, readPooling } from "./model.ts";
 
-/** File with the number of tokens to which sentence-transformers truncates texts. */
+/**
+ * File with the number of tokens to which sentence-transformers truncates
+ * texts.
+ */
 const LENGTH_FILE = "sentence_bert_config.json";
 
-/** `modules.json` of a model that has none, for all versions of sentence-transformers. */
+/**
+ * `modules.json` of a model that has none, for all versions of
+ * sentence-transformers.
+ */
 const DEFAULT_MODULES = [
   {
     idx: 0,

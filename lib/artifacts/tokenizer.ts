@@ -12,8 +12,8 @@ export function tokenizerDefaultsOf(folder: string) {
 
 /**
  * SHA-256 of all on which the token ids and types of a model depend: that of
- * `tokenizer.json`, unless the other files change something in it. Texts to write
- * depend on the chat template and the special tokens as well.
+ * `tokenizer.json`, unless the other files change something in it. Texts to
+ * write depend on the chat template and the special tokens as well.
  */
 export async function tokenizerDigest(
   folder: string,
@@ -38,7 +38,8 @@ export async function tokenizerDigest(
  * transformers, without the model's `config.json`, gives the same tokens and
  * token types as `tokenize`, and truncates texts as a training did.
  *
- * @param maxLength Tokens to which the texts of the training were truncated; null if unknown
+ * @param maxLength Tokens to which the texts of the training were truncated;
+ * null if unknown
  */
 export async function copyTokenizer(
   from: string,

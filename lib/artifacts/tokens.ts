@@ -9,13 +9,18 @@ import { digest, jsonFile } from "./json_file.ts";
 import { readModel } from "./model.ts";
 import { tokenizerDigest } from "./tokenizer.ts";
 
-/** `tokens.json` of an artifact of kind `tokens`; each split is stored beside it as `SPLIT.safetensors`. */
+/**
+ * `tokens.json` of an artifact of kind `tokens`; each split is stored beside it
+ * as `SPLIT.safetensors`.
+ */
 const TokensInfo = z.strictObject({
   ...SCORED_TASK_FIELDS,
   /** Maximum sequence length, special tokens included. */
   maxLength: z.int().positive(),
   vocabSize: z.int().positive(),
-  /** The {@linkcode tokenizerDigest} of the model whose tokenizer produced them. */
+  /**
+   * The {@linkcode tokenizerDigest} of the model whose tokenizer produced them.
+   */
   tokenizer: digest,
   /** Number of examples by split; their tokens are stored without padding. */
   splits: z.record(
@@ -24,12 +29,18 @@ const TokensInfo = z.strictObject({
   ),
 });
 
-/** Name of the metric of the stage that made the tokens: the number of truncated examples of a split. */
+/**
+ * Name of the metric of the stage that made the tokens: the number of truncated
+ * examples of a split.
+ */
 export function truncatedMetric(split: string): string {
   return `truncated_${split}`;
 }
 
-/** Name of the metric of the stage that made the tokens: the mean number of tokens of a word. */
+/**
+ * Name of the metric of the stage that made the tokens: the mean number of
+ * tokens of a word.
+ */
 export const TOKENS_PER_WORD = "tokens_per_word";
 
 /**
@@ -139,8 +150,8 @@ export function readLabelledTokens(
 }
 
 /**
- * Reads `tokens.json` and checks that the tokens were made for a model: the
- * ids of one tokenizer mean nothing to another, even if its vocabulary has them.
+ * Reads `tokens.json` and checks that the tokens were made for a model: the ids
+ * of one tokenizer mean nothing to another, even if its vocabulary has them.
  *
  * @param model Folder of the model and its tokenizer
  * @throws {Error} If the tokens were made for another model.

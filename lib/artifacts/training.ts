@@ -24,9 +24,15 @@ const Selection = z.strictObject({
   /** Split on which every epoch was scored. */
   split: z.string().min(1),
   examples: count,
-  /** Metric whose mean over the ranks is the score; an undefined value counts as 0. */
+  /**
+   * Metric whose mean over the ranks is the score; an undefined value counts as
+   * 0.
+   */
   metric: z.string().min(1),
-  /** Floating-point operations of all these evaluations; `flops` of the training excludes them. */
+  /**
+   * Floating-point operations of all these evaluations; `flops` of the training
+   * excludes them.
+   */
   flops: z.number().positive(),
   /** Epoch with the highest score, the earlier one on a tie. */
   best: count,
@@ -40,7 +46,10 @@ const RUN_SETTINGS = {
   epochs: z.number().positive(),
   /** Examples per optimizer step. */
   batchSize: count,
-  /** Length to which batches were padded: their longest example, or the tokens' `maxLength`. */
+  /**
+   * Length to which batches were padded: their longest example, or the tokens'
+   * `maxLength`.
+   */
   padding: z.enum(["longest", "maxLength"]),
   maxLength: trainedLength,
   learningRate: z.number().positive(),
@@ -68,7 +77,10 @@ export const RUN_FIELDS = {
   tokens: count,
   /** Tokens computed, summed over the epochs, with padding. */
   paddedTokens: count,
-  /** Floating-point operations of all steps: two per multiply-add of a matrix product. */
+  /**
+   * Floating-point operations of all steps: two per multiply-add of a matrix
+   * product.
+   */
   flops: z.number().positive(),
   /** Mean training loss since the previous entry, at regular steps. */
   losses: z.array(
@@ -87,16 +99,24 @@ const ADAPTER_SETTINGS = {
   alpha: z.number().positive(),
   /** Scale at the ranks below. */
   scaling: RankScaling,
-  /** Rate of the dropout of the adapters' inputs in training, where there is one. */
+  /**
+   * Rate of the dropout of the adapters' inputs in training, where there is
+   * one.
+   */
   loraDropout: z.number().gt(0).lt(1).optional(),
-  /** Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`. */
+  /**
+   * Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`.
+   */
   targetModules: z.union([
     z.array(z.string().min(1)).min(1).readonly(),
     z.literal("all-linear"),
   ]),
 };
 
-/** How the last layer of the head was fitted for each rank that the adapter serves since. */
+/**
+ * How the last layer of the head was fitted for each rank that the adapter
+ * serves since.
+ */
 const Heads = z.strictObject({
   /** SHA-256 of `training.json` of the adapter with the trained head. */
   of: digest,
@@ -106,9 +126,15 @@ const Heads = z.strictObject({
   flops: z.number().nonnegative(),
   ranks: z.array(z.strictObject({
     rank: count,
-    /** Weight of the distance from the trained layer, as a multiple of the mean square of a feature; null if that layer was kept. */
+    /**
+     * Weight of the distance from the trained layer, as a multiple of the mean
+     * square of a feature; null if that layer was kept.
+     */
     pull: z.number().positive().nullable(),
-    /** Loss of the texts that chose the pull, against the adapter's own rank: by the trained layer and by the chosen fit; absent if none was tried. */
+    /**
+     * Loss of the texts that chose the pull, against the adapter's own rank: by
+     * the trained layer and by the chosen fit; absent if none was tried.
+     */
     heldOut: z.strictObject({ given: z.number(), fitted: z.number() })
       .exactOptional(),
   })).min(1),
@@ -132,7 +158,10 @@ export const Training = z.strictObject({
   method: Method,
   imported: z.literal(false),
   ...ADAPTER_FIELDS,
-  /** Training whose adapters this one continued from; null if it started from a fresh adapter. */
+  /**
+   * Training whose adapters this one continued from; null if it started from a
+   * fresh adapter.
+   */
   start: z.strictObject({
     method: z.string().min(1),
     task: z.string().min(1),
@@ -170,7 +199,10 @@ export const { read: readRecord, write: writeRecord } = jsonFile(
   AdapterRecord,
 );
 
-/** SHA-256 of `training.json` of an adapter or a classifier, by which what was made of it names it. */
+/**
+ * SHA-256 of `training.json` of an adapter or a classifier, by which what was
+ * made of it names it.
+ */
 export function trainingDigest(folder: string): Promise<string> {
   return digestOf(join(folder, "training.json"));
 }
@@ -184,7 +216,8 @@ export function servedRanks(
 ): number[] {
   if (heads !== undefined) return heads.ranks.map(({ rank }) => rank);
   const schedule = scheduleNamed(method.name);
-  // The settings of an imported adapter are unknown: it serves what those by default train.
+  // The settings of an imported adapter are unknown: it serves what those by
+  // default train.
   const settings = imported ? z.object(schedule.settings).parse({}) : method;
   const lowest = reducedBy === null ? schedule.lowestRank(settings, rank) : 1;
   return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
@@ -219,9 +252,9 @@ export function checkServed(rank: number, training: AdapterRecord): void {
 const SETTINGS = Object.keys({ ...ADAPTER_SETTINGS, ...RUN_SETTINGS });
 
 /**
- * The settings in which trainings may differ, by name, as numbers or text: those
- * of the schedule, of the adapter and of the run, and the task of the training
- * from which it started.
+ * The settings in which trainings may differ, by name, as numbers or text:
+ * those of the schedule, of the adapter and of the run, and the task of the
+ * training from which it started.
  */
 export function settingsOf(
   record: AdapterRecord | {
@@ -253,12 +286,18 @@ function inWords(value: unknown): string | number {
     .filter((it) => it !== "kind").map(inWords).join(" ") || "none";
 }
 
-/** True if the scale of an adapter does not follow from its rank and alpha alone. */
+/**
+ * True if the scale of an adapter does not follow from its rank and alpha
+ * alone.
+ */
 function showsScale(record: AdapterRecord): boolean {
   return servedRanks(record).length > 1 || usesRslora(record.scaling);
 }
 
-/** The scale at the ranks of an adapter that serves several, and how the steps of its training drew them, in words. */
+/**
+ * The scale at the ranks of an adapter that serves several, and how the steps
+ * of its training drew them, in words.
+ */
 export function ranksInWords(record: AdapterRecord) {
   const { method, imported, scaling } = record;
   const { drawsInWords } = scheduleNamed(method.name);
@@ -268,12 +307,16 @@ export function ranksInWords(record: AdapterRecord) {
   };
 }
 
-/** The epoch of a training to use: the last one, or the best one it selected. */
+/**
+ * The epoch of a training to use: the last one, or the best one it selected.
+ */
 export const Epoch = z.enum(["last", "best"]);
 
 export type Epoch = z.output<typeof Epoch>;
 
-/** The error for a request for the best epoch of a training that selected none. */
+/**
+ * The error for a request for the best epoch of a training that selected none.
+ */
 export function noBestEpoch(artifact: string): Error {
   return new Error(
     `The ${artifact} has no best epoch: train it with "selectOn: validation", or use "epoch: last"`,

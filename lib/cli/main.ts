@@ -10,7 +10,9 @@ import {
   wrap,
 } from "./arguments/arguments.ts";
 
-/** The commands by name, and how each is loaded; deno.json has their summaries. */
+/**
+ * The commands by name, and how each is loaded; deno.json has their summaries.
+ */
 const COMMANDS: Commands = {
   pipeline: async () =>
     (await import("./commands/pipeline.ts")).pipelineCommand,
@@ -34,7 +36,10 @@ const COMMANDS: Commands = {
   schema: async () => (await import("./commands/schema.ts")).schemaCommand,
 };
 
-/** Runs a command; resolves to the exit code, and rejects with what {@linkcode report} prints. */
+/**
+ * Runs a command; resolves to the exit code, and rejects with what
+ * {@linkcode report} prints.
+ */
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   const ofVersion = args.slice(0, 2).includes("--version");

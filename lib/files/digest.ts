@@ -13,7 +13,10 @@ export function isDigest(text: string): boolean {
   return /^[0-9a-f]{64}$/.test(text);
 }
 
-/** Bytes read at a time. For larger files `node:crypto` is loaded, which takes 11 ms. */
+/**
+ * Bytes read at a time. For larger files `node:crypto` is loaded, which takes
+ * 11 ms.
+ */
 const CHUNK = 1 << 20;
 
 /** A file's content. */
@@ -76,7 +79,8 @@ function hex(word: number): string {
  * Undefined properties are left out, as in `JSON.stringify()`.
  *
  * @param path Of the value, for messages.
- * @throws {TypeError} If the value contains something that JSON cannot represent (`NaN`, a function, a `Date`).
+ * @throws {TypeError} If the value contains something that JSON cannot
+ * represent (`NaN`, a function, a `Date`).
  */
 export function canonicalJson(value: unknown, path = "$"): string {
   if (Array.isArray(value)) {

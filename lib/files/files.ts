@@ -37,7 +37,10 @@ export function writeAll(
   }
 }
 
-/** Flushes a folder's entries to the disk, so that renames in it survive a power loss. */
+/**
+ * Flushes a folder's entries to the disk, so that renames in it survive a power
+ * loss.
+ */
 function syncFolder(path: string): void {
   using folder = Deno.openSync(path);
   folder.syncSync();
@@ -54,7 +57,9 @@ export function isMissing(error: unknown): boolean {
     error instanceof Deno.errors.NotADirectory;
 }
 
-/** What a function returns that uses a path; undefined if that does not exist. */
+/**
+ * What a function returns that uses a path; undefined if that does not exist.
+ */
 export function ifThere<T>(use: () => T): T | undefined {
   try {
     return use();
@@ -84,7 +89,10 @@ export function removeFolder(folder: string): void {
   ifThere(() => Deno.removeSync(folder, { recursive: true }));
 }
 
-/** Hard-links a file to a new path, or copies it where the file system has no hard links. */
+/**
+ * Hard-links a file to a new path, or copies it where the file system has no
+ * hard links.
+ */
 export async function linkOrCopy(from: string, to: string): Promise<void> {
   try {
     await Deno.link(from, to);
@@ -99,7 +107,10 @@ export function entriesOf(folder: string): Deno.DirEntry[] {
   return ifThere(() => [...Deno.readDirSync(folder)]) ?? [];
 }
 
-/** All entries below a folder, at any depth, with their paths; those in a folder before it. */
+/**
+ * All entries below a folder, at any depth, with their paths; those in a folder
+ * before it.
+ */
 export function* entriesBelow(
   folder: string,
 ): Generator<Deno.DirEntry & { readonly path: string }> {
@@ -110,7 +121,10 @@ export function* entriesBelow(
   }
 }
 
-/** Identifies this process among all that share a cache. Processes in different containers may have the same PID. */
+/**
+ * Identifies this process among all that share a cache. Processes in different
+ * containers may have the same PID.
+ */
 const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
 
 /** True for a name that {@linkcode temporaryPath} made. */
@@ -132,7 +146,10 @@ export function writeSealed(path: string, value: object): void {
   writeDurably(path, seal(value));
 }
 
-/** The text of a sealed file: JSON whose first member, `seal`, is the checksum of the others. */
+/**
+ * The text of a sealed file: JSON whose first member, `seal`, is the checksum
+ * of the others.
+ */
 export function seal(value: object): string {
   const json = JSON.stringify(value);
   const members = json === "{}" ? "" : `,${json.slice(1, -1)}`;
@@ -149,14 +166,20 @@ export function unseal<T extends object = Record<string, unknown>>(
   return seal === quickChecksum(json) ? JSON.parse(json) : undefined;
 }
 
-/** Reads what {@linkcode writeSealed} wrote; undefined if it is missing or damaged. */
+/**
+ * Reads what {@linkcode writeSealed} wrote; undefined if it is missing or
+ * damaged.
+ */
 export function readSealed<T extends object = Record<string, unknown>>(
   path: string,
 ): T | undefined {
   return unseal(readIfThere(path) ?? "");
 }
 
-/** Codes for which Deno gives the number only, of Linux or macOS, or which another process reports in its message. */
+/**
+ * Codes for which Deno gives the number only, of Linux or macOS, or which
+ * another process reports in its message.
+ */
 const CODES: Readonly<Record<string, string>> = {
   3: "ESRCH",
   28: "ENOSPC",
@@ -164,7 +187,10 @@ const CODES: Readonly<Record<string, string>> = {
   122: "EDQUOT",
 };
 
-/** The code of an error of the operating system, such as `ENOSPC`; undefined for other errors. */
+/**
+ * The code of an error of the operating system, such as `ENOSPC`; undefined for
+ * other errors.
+ */
 export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   if ("code" in error && error.code !== undefined) return String(error.code);

@@ -15,10 +15,16 @@ export interface Fingerprint {
   readonly inode: number;
 }
 
-/** Milliseconds within which a second write may leave the times of a file unchanged: two ticks of the coarsest file system. */
+/**
+ * Milliseconds within which a second write may leave the times of a file
+ * unchanged: two ticks of the coarsest file system.
+ */
 const TICK = 2_000;
 
-/** Fingerprint of a file or folder; undefined if it does not exist. Symbolic links are followed. */
+/**
+ * Fingerprint of a file or folder; undefined if it does not exist. Symbolic
+ * links are followed.
+ */
 export function fingerprint(path: string): Fingerprint | undefined {
   return printOf(statIfThere(path));
 }

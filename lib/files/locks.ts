@@ -1,13 +1,19 @@
 import { ifThere, readIfThere } from "./files.ts";
 
-/** An advisory file lock. The kernel releases it when the process ends, for whatever reason. */
+/**
+ * An advisory file lock. The kernel releases it when the process ends, for
+ * whatever reason.
+ */
 export type Lock = Disposable;
 
 /** Options of {@linkcode lockFile}. */
 interface LockOptions {
   /** True for a shared (reader) lock; by default, it is exclusive. */
   readonly shared?: boolean;
-  /** Called once if another process holds the exclusive lock, with its name: `process 1234`. */
+  /**
+   * Called once if another process holds the exclusive lock, with its name:
+   * `process 1234`.
+   */
   readonly onWait?: (holder: string) => void;
   /** Cancels waiting. */
   readonly signal?: AbortSignal | undefined;
@@ -47,17 +53,20 @@ export async function lockFile(
 /**
  * Takes a lock if it is free; else returns undefined.
  *
- * @throws {Deno.errors.NotFound} If the file does not exist and `create` is false.
+ * @throws {Deno.errors.NotFound} If the file does not exist and `create` is
+ * false.
  */
 export function tryLockFile(
   path: string,
   options: Pick<LockOptions, "shared"> & { readonly create?: boolean } = {},
 ): Lock | undefined {
   const { shared = false, create = true } = options;
-  // A shared lock of a file that exists can be taken without the right to write.
+  // A shared lock of a file that exists can be taken without the right to
+  // write.
   const write = !shared || create;
   for (;;) {
-    // Closed unless it is locked: else this process would hold, and wait for, a lock that nobody releases.
+    // Closed unless it is locked: else this process would hold, and wait for, a
+    // lock that nobody releases.
     using opened = new DisposableStack();
     const file = opened.use(
       Deno.openSync(path, { read: true, write, create }),
@@ -78,7 +87,10 @@ export function tryLockFile(
   }
 }
 
-/** True if a process holds the exclusive lock. To find out, this process holds a shared one for a moment. */
+/**
+ * True if a process holds the exclusive lock. To find out, this process holds a
+ * shared one for a moment.
+ */
 export function isLocked(path: string): boolean {
   return ifThere(() => {
     using lock = tryLockFile(path, { shared: true, create: false });
@@ -86,7 +98,9 @@ export function isLocked(path: string): boolean {
   }) ?? false;
 }
 
-/** Holder of an exclusive lock, as it is written in the file: `process 1234`. */
+/**
+ * Holder of an exclusive lock, as it is written in the file: `process 1234`.
+ */
 export function lockHolder(path: string): string {
   return readIfThere(path)?.trim() || "another process";
 }

@@ -48,7 +48,10 @@ function partsOf(path: string): string[] {
   return normalize(path).split("/").filter((part) => part !== "");
 }
 
-/** The folder that contains a file or folder, whose path does not end in a slash. */
+/**
+ * The folder that contains a file or folder, whose path does not end in a
+ * slash.
+ */
 export function dirname(path: string): string {
   const end = path.lastIndexOf("/");
   return end < 0 ? "." : path.slice(0, end) || "/";

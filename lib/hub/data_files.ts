@@ -7,7 +7,10 @@ import {
 } from "./fetch_files.ts";
 import { quoted } from "./model_source.ts";
 
-/** Parquet files by split of a configuration, as paths in the repository, in order. */
+/**
+ * Parquet files by split of a configuration, as paths in the repository, in
+ * order.
+ */
 type Splits = ReadonlyMap<string, readonly string[]>;
 
 /** The parquet files of one configuration of a data set. */
@@ -16,18 +19,23 @@ export interface OpenDataSet {
   /** Name and commit for a log. */
   readonly title: string;
   readonly splits: Splits;
-  /** Fetches the files of a split into the hub's cache, and gives their paths there. */
+  /**
+   * Fetches the files of a split into the hub's cache, and gives their paths
+   * there.
+   */
   fetch(split: string): Promise<string[]>;
 }
 
 /**
  * Finds the parquet files of a data set on the hub as the library `datasets`
  * does: by the `configs` in the metadata block of `README.md`, otherwise by the
- * names of folders and files. The branch `refs/convert/parquet`, where the hub keeps
- * what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
+ * names of folders and files. The branch `refs/convert/parquet`, where the hub
+ * keeps what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
  *
- * @throws {RemediedError} If the hub cannot be asked, or does not have the data set.
- * @throws {SyntaxError} If it has no parquet files, or no such configuration or split.
+ * @throws {RemediedError} If the hub cannot be asked, or does not have the data
+ * set.
+ * @throws {SyntaxError} If it has no parquet files, or no such configuration or
+ * split.
  */
 export async function openDataSet(
   { name, revision, config, split }: DataSource,
@@ -92,7 +100,10 @@ interface Configs {
   readonly preferred?: string | undefined;
 }
 
-/** Configurations in the layout of the branch that the hub converts to; undefined for other layouts. */
+/**
+ * Configurations in the layout of the branch that the hub converts to;
+ * undefined for other layouts.
+ */
 function convertedConfigs(paths: readonly string[]): Configs | undefined {
   const layout = /^([^/]+)\/(?:partial-)?([^/]+)\/\d{4}\.parquet$/;
   if (!paths.every((path) => layout.test(path))) return undefined;
@@ -134,7 +145,8 @@ const ListedConfigs = z.array(z.looseObject({
  * without parquet files; undefined if it lists none.
  *
  * @see https://huggingface.co/docs/hub/datasets-manual-configuration
- * @throws {SyntaxError} If the block is invalid, or no configuration has parquet files.
+ * @throws {SyntaxError} If the block is invalid, or no configuration has
+ * parquet files.
  */
 async function listedConfigs(
   card: string,

@@ -4,7 +4,10 @@ export interface DataSource {
   readonly name: string;
   /** Branch, tag or commit. */
   readonly revision: string;
-  /** Configuration, such as a language; undefined for the only one, or the default. */
+  /**
+   * Configuration, such as a language; undefined for the only one, or the
+   * default.
+   */
   readonly config?: string;
   readonly split?: string;
 }

@@ -10,7 +10,10 @@ export interface RemoteFile {
   readonly size: number;
   /** As {@linkcode hasContent} takes it. */
   readonly hash: string;
-  /** Opens the content from byte `from` on, or at 0 if a server gives all of it instead. */
+  /**
+   * Opens the content from byte `from` on, or at 0 if a server gives all of it
+   * instead.
+   */
   open(from: number): Promise<{
     readonly from: number;
     readonly bytes: ReadableStream<Uint8Array>;
@@ -19,7 +22,10 @@ export interface RemoteFile {
 
 interface DownloadOptions {
   readonly retry: RetryPolicy;
-  /** Called with the number of bytes present, including those of an earlier attempt. */
+  /**
+   * Called with the number of bytes present, including those of an earlier
+   * attempt.
+   */
   readonly onBytes: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -67,7 +73,10 @@ async function receive(
     append: true,
   });
   let { size } = await Deno.stat(partial);
-  /** Most bytes that the file has had: a server that always starts over brings no more. */
+  /**
+   * Most bytes that the file has had: a server that always starts over brings
+   * no more.
+   */
   let most = size;
   for (let failures = 0; size < content.size;) {
     onBytes(size);

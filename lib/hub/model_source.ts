@@ -64,7 +64,10 @@ export function quoted(names: Iterable<string>): string {
   return [...names].map((name) => `"${name}"`).join(", ");
 }
 
-/** The remedy for a model of the hub that lacks files, such as those that are older than safetensors. */
+/**
+ * The remedy for a model of the hub that lacks files, such as those that are
+ * older than safetensors.
+ */
 export function hubRemedy(name: string, missing: readonly string[]): string {
   if (missing.includes("config.json")) {
     return "Use a repository or a revision that has the file";

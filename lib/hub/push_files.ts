@@ -22,8 +22,8 @@ interface Push {
 }
 
 /**
- * Uploads files as one commit to a repository for models, which is created if it
- * does not exist.
+ * Uploads files as one commit to a repository for models, which is created if
+ * it does not exist.
  *
  * @returns Address of the repository, and the commit
  * @throws {RemediedError} If the hub cannot be reached or refuses them.

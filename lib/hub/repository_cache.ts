@@ -63,7 +63,10 @@ export class RepositoryCache {
     this.#write(this.#path(".listing", commit), JSON.stringify(paths));
   }
 
-  /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
+  /**
+   * Path of a commit's file; false if the commit does not have the file,
+   * undefined if that is unknown.
+   */
   find(commit: string, path: string): string | false | undefined {
     const file = this.#path("snapshots", commit, path);
     if (existsSync(file)) return file;
@@ -98,8 +101,8 @@ export class RepositoryCache {
    * Makes content available as a file of a commit: that file itself, or the
    * blob, if it has the hash.
    *
-   * Other tools create symbolic links to blobs, for which the permissions for this
-   * folder do not suffice. They accept hard links as well.
+   * Other tools create symbolic links to blobs, for which the permissions for
+   * this folder do not suffice. They accept hard links as well.
    *
    * @param fetch Writes the content to a path if the cache does not have it.
    * @returns Path of the file.
@@ -132,12 +135,16 @@ export class RepositoryCache {
     writeDurably(path, text);
   }
 
-  /** Locks content against other processes, including those of Hugging Face's tools. */
+  /**
+   * Locks content against other processes, including those of Hugging Face's
+   * tools.
+   */
   async lock(etag: string): Promise<Disposable> {
     await Deno.mkdir(this.#locks, { recursive: true });
     const path = join(this.#locks, `${etag}.lock`);
     const file = await Deno.open(path, { create: true, write: true });
-    // Not by lockFile(), which needs more rights than a stage has to a cache that is a link.
+    // Not by lockFile(), which needs more rights than a stage has to a cache
+    // that is a link.
     await file.lock(true);
     return file;
   }

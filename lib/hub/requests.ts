@@ -15,7 +15,10 @@ export interface RetryPolicy {
   readonly retries: number;
   /** Milliseconds before the first retry; doubled for each further one. */
   readonly pause: number;
-  /** Milliseconds without data after which a connection is abandoned; a whole answer of the API must arrive within them. */
+  /**
+   * Milliseconds without data after which a connection is abandoned; a whole
+   * answer of the API must arrive within them.
+   */
   readonly idleTimeout: number;
 }
 
@@ -47,10 +50,16 @@ const UNREACHED_RETRIES = 1;
 /** Endpoints that have responded to this process. */
 const reached = new Set<string>();
 
-/** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
+/**
+ * Maximum `Retry-After` to wait for, in milliseconds; a request with a longer
+ * one fails.
+ */
 const MAX_PAUSE = 120_000;
 
-/** Maximum bytes of an answer of the API after decompression; typical ones have a few thousand. */
+/**
+ * Maximum bytes of an answer of the API after decompression; typical ones have
+ * a few thousand.
+ */
 const MAX_ANSWER = 8 << 20;
 
 /**
@@ -59,7 +68,8 @@ const MAX_ANSWER = 8 << 20;
  *
  * Responses of status 404 are returned: their meaning depends on the request.
  *
- * @param kind Answers of the API are received as a whole, within limits of time and size; contents are streams, which {@linkcode download} limits.
+ * @param kind Answers of the API are received as a whole, within limits of time
+ * and size; contents are streams, which {@linkcode download} limits.
  */
 export function hubFetch(
   kind: "answer" | "content",
@@ -99,7 +109,8 @@ export function hubFetch(
         signal?.throwIfAborted();
         if (error instanceof RemediedError) throw error;
         failure = unreachable(endpoint, error);
-        // fetch() refuses the request itself, such as a redirect to a file; failures of the network have a cause.
+        // fetch() refuses the request itself, such as a redirect to a file;
+        // failures of the network have a cause.
         if (error instanceof TypeError && error.cause === undefined) {
           throw failure;
         }

@@ -29,7 +29,8 @@ export const HUB_ENV = [
 /**
  * Reads the settings from the environment variables of Hugging Face's tools.
  *
- * @see https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
+ * @see
+ * https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
  * @throws {RangeError} If a variable is invalid.
  */
 export function hubSettings(
@@ -80,7 +81,9 @@ export function hubCache(
   );
 }
 
-/** Environment variables that configure proxies and certificates, also for pip. */
+/**
+ * Environment variables that configure proxies and certificates, also for pip.
+ */
 export const NETWORK_ENV: readonly string[] = [
   ..."ALL_PROXY HTTPS_PROXY HTTP_PROXY NO_PROXY all_proxy https_proxy http_proxy"
     .split(" "),

@@ -25,7 +25,10 @@ export const PEFT_FILES = [
   "adapter_model.safetensors",
 ] as const;
 
-/** Files of an artifact of kind `adapter`: a LoRA adapter for PEFT and how it was trained. */
+/**
+ * Files of an artifact of kind `adapter`: a LoRA adapter for PEFT and how it
+ * was trained.
+ */
 export const ADAPTER_FILES = [...PEFT_FILES, "training.json"] as const;
 
 /** A trained adapter with its classification head. */
@@ -35,7 +38,10 @@ export interface Adapter {
   readonly training: AdapterRecord;
   /** Tensors after the last epoch. */
   readonly tensors: AdapterTensors;
-  /** Tensors after the best epoch, if training selected one; written to the folder `best`. */
+  /**
+   * Tensors after the best epoch, if training selected one; written to the
+   * folder `best`.
+   */
   readonly best?: AdapterTensors | undefined;
   /** The last layer of the head by rank, if each rank has its own. */
   readonly heads?: ReadonlyMap<number, AdapterTensors> | undefined;
@@ -84,7 +90,8 @@ export async function writeAdapter(
 /**
  * Reads an artifact of kind `adapter`.
  *
- * @throws {SyntaxError} If a file is invalid, or the files contradict each other.
+ * @throws {SyntaxError} If a file is invalid, or the files contradict each
+ * other.
  */
 export async function readAdapter(folder: string): Promise<Adapter> {
   const training = await readRecord(folder);
@@ -153,7 +160,9 @@ function readHeads(
   }));
 }
 
-/** The tensors of an adapter cut to a rank, with the head that this rank has. */
+/**
+ * The tensors of an adapter cut to a rank, with the head that this rank has.
+ */
 export function tensorsAt(
   rank: number,
   { tensors, heads }: Pick<Adapter, "tensors" | "heads">,

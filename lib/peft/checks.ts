@@ -1,4 +1,5 @@
-// What is wrong with the tensors of an adapter, which PEFT does not say: it loads an incomplete one with only a warning.
+// What is wrong with the tensors of an adapter, which PEFT does not say: it
+// loads an incomplete one with only a warning.
 import type {
   AdapterKind,
   AdapterTensors,
@@ -11,7 +12,10 @@ import { modelNameOf, pathsOf, PEFT_PREFIX } from "./names.ts";
 /** The tensors of an adapter by PEFT's names. */
 type Shapes = Readonly<Record<string, Pick<AdapterTensors[string], "shape">>>;
 
-/** Number of outputs of an adapter's classification head; 0 without one, and 1 of a language head, of which an adapter has nothing. */
+/**
+ * Number of outputs of an adapter's classification head; 0 without one, and 1
+ * of a language head, of which an adapter has nothing.
+ */
 export function headOutputs(tensors: Shapes, model: Model): number {
   const last = headTensors(model).at(-1);
   if (last === undefined) return 1;
@@ -19,9 +23,9 @@ export function headOutputs(tensors: Shapes, model: Model): number {
 }
 
 /**
- * Checks the names and shapes of the tensors of an adapter's modules, since PEFT
- * loads an incomplete adapter with only a warning: each module must have those of
- * its kind, in every layer.
+ * Checks the names and shapes of the tensors of an adapter's modules, since
+ * PEFT loads an incomplete adapter with only a warning: each module must have
+ * those of its kind, in every layer.
  *
  * @returns Description of the fault, or undefined.
  */

@@ -6,7 +6,10 @@ export const BaseModelConfig = z.looseObject({
   revision: z.string().nullish(),
 });
 
-/** Values by module name suffix. PEFT accepts any regular expression; those of an untrusted file are not run here. */
+/**
+ * Values by module name suffix. PEFT accepts any regular expression; those of
+ * an untrusted file are not run here.
+ */
 const byName = (value: z.ZodNumber) =>
   z.record(z.string(), value).refine(
     (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
@@ -19,7 +22,10 @@ const byName = (value: z.ZodNumber) =>
  */
 const PLAIN_INITS = [true, false, "gaussian", "eva", "orthogonal", "mica"];
 
-/** The fields that every LoRA needs, and those that decide what its factors add to the weights of a model; PEFT writes more. */
+/**
+ * The fields that every LoRA needs, and those that decide what its factors add
+ * to the weights of a model; PEFT writes more.
+ */
 export const LoraConfig = BaseModelConfig.extend({
   peft_type: z.literal("LORA", {
     error: ({ input }) =>
@@ -77,7 +83,10 @@ export function refuseFields(fields: Readonly<Record<string, string>>) {
   };
 }
 
-/** Rank, alpha and scale of a module, of whose patterns PEFT takes the first suffix that matches its name. */
+/**
+ * Rank, alpha and scale of a module, of whose patterns PEFT takes the first
+ * suffix that matches its name.
+ */
 export function moduleScale(
   { r, lora_alpha, rank_pattern, alpha_pattern, use_rslora }: LoraConfig,
   module: string,

@@ -94,13 +94,14 @@ export interface PeftAdapter extends PaddedModules {
 }
 
 /**
- * Reads a folder written by PEFT for a model: adapters on the same modules of every
- * layer, with a classification head. Modules of lower rank are padded with
- * zeros. The alpha of rank-stabilized LoRA (arXiv 2312.03732, scale
- * alpha / sqrt(rank)) is converted to the alpha that gives the same scale as
- * alpha / rank.
+ * Reads a folder written by PEFT for a model: adapters on the same modules of
+ * every layer, with a classification head. Modules of lower rank are padded
+ * with zeros. The alpha of rank-stabilized LoRA (arXiv 2312.03732, scale alpha
+ * / sqrt(rank)) is converted to the alpha that gives the same scale as alpha /
+ * rank.
  *
- * @throws {SyntaxError} Naming the file and what cannot be imported, what does not fit the model, or the classes that do not fit the head.
+ * @throws {SyntaxError} Naming the file and what cannot be imported, what does
+ * not fit the model, or the classes that do not fit the head.
  */
 export async function readPeft(
   folder: string,
@@ -162,14 +163,16 @@ function refusal(path: string, fault: string): SyntaxError {
 
 /**
  * Pads all modules of a file to the largest rank with zeros, and gives them the
- * same scale, that of the largest, by multiplying `lora_B`. The adapter computes the
- * same values bit for bit.
+ * same scale, that of the largest, by multiplying `lora_B`. The adapter
+ * computes the same values bit for bit.
  *
  * LoRA on a module of the head, as `all-linear` of PEFT puts it on BERT's
  * pooler, is kept apart, because a head has no rank.
  *
  * @param head Names of the tensors of the head
- * @throws {SyntaxError} If a tensor is missing or of another rank than configured, or the ratio of two scales is not a power of two, so that the product would be rounded.
+ * @throws {SyntaxError} If a tensor is missing or of another rank than
+ * configured, or the ratio of two scales is not a power of two, so that the
+ * product would be rounded.
  */
 function padModules(
   path: string,
@@ -348,7 +351,8 @@ function targetsOf(
  * The tensors, with those of the pretrained head that were not saved added from
  * the model.
  *
- * @throws {SyntaxError} If the model lacks one as well, or LoRA on the head has another shape than the model.
+ * @throws {SyntaxError} If the model lacks one as well, or LoRA on the head has
+ * another shape than the model.
  */
 function withPretrainedHead(
   { kind, tensors, updates, model, modelFolder }: PeftAdapter,
@@ -407,7 +411,10 @@ const PeftConfig = LoraConfig.extend({
     "none",
     "Trained biases cannot be imported; train with bias: none",
   ).default("none"),
-  /** A list of plain names; for a pattern, the names of the tensors show the modules. */
+  /**
+   * A list of plain names; for a pattern, the names of the tensors show the
+   * modules.
+   */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
 }).superRefine(refuseFields({

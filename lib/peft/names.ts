@@ -53,7 +53,10 @@ function renamed(
   );
 }
 
-/** Name of a module from its layer on, by which PEFT finds it: `layer.0.attention.self.query`; outside of layers, the whole name. */
+/**
+ * Name of a module from its layer on, by which PEFT finds it:
+ * `layer.0.attention.self.query`; outside of layers, the whole name.
+ */
 export function peftName(module: string): string {
   return /[^.]+\.\d+\..+$/.exec(module)?.[0] ??
     module.replace(PEFT_PREFIX, "");
@@ -93,7 +96,9 @@ export function peftTargets(
   ];
 }
 
-/** Modules of the head, which PEFT's configuration lists as `modules_to_save`. */
+/**
+ * Modules of the head, which PEFT's configuration lists as `modules_to_save`.
+ */
 export function modulesToSave(tensors: Iterable<string>): string[] {
   const names = [...tensors].filter((name) => !adapterTensor(name))
     .map((name) => name.slice(PEFT_PREFIX.length).split("."));

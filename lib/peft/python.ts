@@ -2,20 +2,32 @@ import { type ProblemFields, problemOf } from "../problems/registry.ts";
 
 /** What the code that loads an exported adapter depends on. */
 export interface Loading extends ProblemFields {
-  /** Folder of the base model; undefined to let PEFT find the one that the adapter's configuration names. */
+  /**
+   * Folder of the base model; undefined to let PEFT find the one that the
+   * adapter's configuration names.
+   */
   readonly base?: string | undefined;
-  /** Whether the model may be a classifier with another number of outputs, which transformers refuses by default. */
+  /**
+   * Whether the model may be a classifier with another number of outputs, which
+   * transformers refuses by default.
+   */
   readonly hasOtherClasses?: boolean;
 }
 
 /** Stands for its folder in the code of an exported adapter's model card. */
 export const FOLDER = "FOLDER";
 
-/** What the card says of it, for those who have the folder; `push` puts the repository in its place. */
+/**
+ * What the card says of it, for those who have the folder; `push` puts the
+ * repository in its place.
+ */
 export const FOLDER_NOTE =
   `\`${FOLDER}\` is this folder, or the name of its repository on the hub.`;
 
-/** The Python code that loads the adapter in a folder, or in its repository, and its tokenizer. PEFT keeps no classes. */
+/**
+ * The Python code that loads the adapter in a folder, or in its repository, and
+ * its tokenizer. PEFT keeps no classes.
+ */
 export function pythonCode(
   folder: string,
   { base, hasOtherClasses, ...labelled }: Loading,
@@ -44,7 +56,10 @@ model = PeftModel.from_pretrained(base, folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)`;
 }
 
-/** The Python code that loads the adapter of a sentence encoder in a folder, or in its repository. */
+/**
+ * The Python code that loads the adapter of a sentence encoder in a folder, or
+ * in its repository.
+ */
 function sentenceCode(folder: string, base: string | undefined): string {
   return base === undefined
     ? `from sentence_transformers import SentenceTransformer

@@ -27,9 +27,14 @@ export interface Definition {
 
 /** The valid parts of a pipeline file. */
 export interface Definitions {
-  /** The file without its stages and defaults; undefined if it is no mapping. */
+  /**
+   * The file without its stages and defaults; undefined if it is no mapping.
+   */
   readonly head: z.output<typeof PipelineHead> | undefined;
-  /** False if the parameters or profiles have faults, so that nothing can be expanded. */
+  /**
+   * False if the parameters or profiles have faults, so that nothing can be
+   * expanded.
+   */
   readonly paramsSound: boolean;
   /** The valid part of the section `defaults`. */
   readonly defaults: z.output<typeof Defaults>;
@@ -92,7 +97,10 @@ export function readDefinitions(
   };
 }
 
-/** A part of the file, checked against its schema: without what is faulty, which damages a key; or undefined if it is no mapping. */
+/**
+ * A part of the file, checked against its schema: without what is faulty, which
+ * damages a key; or undefined if it is no mapping.
+ */
 function readSection<T extends z.ZodObject>(
   checked: Checked & { readonly schema: T },
   faults: FaultList,
@@ -139,7 +147,10 @@ interface Checked {
   readonly value: unknown;
   /** Owner of the keys: `stage "tokenize"`. */
   readonly owner: string;
-  /** Maps a path of the value to its path in the file, below `at`; the same path if left out. */
+  /**
+   * Maps a path of the value to its path in the file, below `at`; the same path
+   * if left out.
+   */
   readonly inFile?: (path: Path) => Path;
 }
 
@@ -160,7 +171,10 @@ export function reportIssues(
   }
 }
 
-/** Whether an issue is about a length, which zod also compares if the value is a list in place of text, or the reverse. */
+/**
+ * Whether an issue is about a length, which zod also compares if the value is a
+ * list in place of text, or the reverse.
+ */
 function isOfLength(issue: Issue): boolean {
   return (issue.code === "too_small" || issue.code === "too_big") &&
     ["array", "string"].includes(issue.origin);
@@ -286,7 +300,10 @@ function typeName(expected: string): string {
   return names[expected] ?? expected;
 }
 
-/** The reference that a faulty value came from: ` from "${params.lr}"`, or empty. */
+/**
+ * The reference that a faulty value came from: ` from "${params.lr}"`, or
+ * empty.
+ */
 function origin(file: unknown, path: Path): string {
   const [text] = referenceBehind(file, path) ?? [];
   return text === undefined ? "" : ` from "${text}"`;

@@ -1,4 +1,6 @@
-/** Expands a stage: its coordinates, and its parameters and settings at each. */
+/**
+ * Expands a stage: its coordinates, and its parameters and settings at each.
+ */
 import type { z } from "zod";
 import { canonicalJson } from "../files/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
@@ -83,7 +85,9 @@ export class Expansion {
     return new StageFamily([...all], stages);
   }
 
-  /** Whether the condition of a stage, a value or a reference, leaves it out. */
+  /**
+   * Whether the condition of a stage, a value or a reference, leaves it out.
+   */
   #isLeftOut(name: string, condition: unknown): boolean {
     const { if: value } = substitute(
       { if: condition },
@@ -97,7 +101,8 @@ export class Expansion {
    * Resolves and checks the parameters and settings of a stage; undefined if
    * they have faults. Of an unknown task, only the references are checked.
    *
-   * @param partial True if the stage has unknown dimensions, from faulty inputs.
+   * @param partial True if the stage has unknown dimensions, from faulty
+   * inputs.
    */
   fill(
     { name, written, damaged }: Definition,
@@ -173,7 +178,10 @@ function strict(schema: z.ZodObject): z.ZodType<Mapping> {
   return schema.def.catchall === undefined ? schema.strict() : schema;
 }
 
-/** Index of the merged mapping that supplies a parameter, if there is a list of them. */
+/**
+ * Index of the merged mapping that supplies a parameter, if there is a list of
+ * them.
+ */
 function indexIn(merged: unknown, key: PropertyKey): number[] {
   if (!Array.isArray(merged)) return [];
   const index = merged.findIndex((it) => isMapping(it) && key in it);

@@ -1,7 +1,9 @@
 /** Faults of a pipeline file, and the source text that they are shown with. */
 import { statIfThere } from "../files/files.ts";
 
-/** Steps from the root of a file to a value: keys of mappings, indices of lists. */
+/**
+ * Steps from the root of a file to a value: keys of mappings, indices of lists.
+ */
 export type Path = readonly PropertyKey[];
 
 /** A mapping of a pipeline file. */
@@ -63,11 +65,17 @@ export interface PlacedFault extends Omit<Fault, "span"> {
   readonly place?: Place;
 }
 
-/** Collects faults by place; a fault that repeats for each stage of a matrix counts once. */
+/**
+ * Collects faults by place; a fault that repeats for each stage of a matrix
+ * counts once.
+ */
 export class FaultList {
   readonly #faults = new Map<string, PlacedFault>();
 
-  /** @param where Its place in the file, or the setting that it is a fault of, if there is one. */
+  /**
+   * @param where Its place in the file, or the setting that it is a fault of,
+   * if there is one.
+   */
   add(message: string, where: Omit<PlacedFault, "message"> = {}): void {
     const fault = { message, ...where };
     this.#faults.set(JSON.stringify(fault), fault);
@@ -158,7 +166,10 @@ function render(source: SourceText, fault: Fault): string {
   ].join("\n");
 }
 
-/** Replaces control characters, so that a hostile file cannot control the terminal. */
+/**
+ * Replaces control characters, so that a hostile file cannot control the
+ * terminal.
+ */
 export function printable(text: string): string {
   return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 }

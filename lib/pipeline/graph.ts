@@ -1,4 +1,7 @@
-/** A pipeline as plain data: stages with everything resolved, in the order of a run. */
+/**
+ * A pipeline as plain data: stages with everything resolved, in the order of a
+ * run.
+ */
 import type { z } from "zod";
 import type { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
@@ -8,7 +11,10 @@ import type { Task } from "./task.ts";
  * resources, mutex, retries and timeout.
  */
 export interface GraphStage extends z.output<typeof StageSettings> {
-  /** Name and matrix values, numbers with their dimension: `train-dylora@mrpc,seed=0`. */
+  /**
+   * Name and matrix values, numbers with their dimension:
+   * `train-dylora@mrpc,seed=0`.
+   */
   readonly id: string;
   /** Name in the pipeline file: `train-dylora`. */
   readonly name: string;
@@ -30,7 +36,10 @@ export interface StageDeclaration extends Pick<Task, "inputs" | "output"> {
   readonly needs: readonly string[];
   /** True if it sees the durations and metrics of its inputs. */
   readonly timings: boolean;
-  /** True if its stages belong where the scheduler runs: they need the network, or little else. */
+  /**
+   * True if its stages belong where the scheduler runs: they need the network,
+   * or little else.
+   */
   readonly local: boolean;
   /** True if the task has `sources`, which are read on every plan. */
   readonly sources: boolean;
@@ -40,8 +49,8 @@ export interface StageDeclaration extends Pick<Task, "inputs" | "output"> {
  * The parts of a task that planning needs, as plain data.
  *
  * A graph contains no functions, so it can be stored between two commands. The
- * functions of a task (`sources`, folders of `permissions`, `run`) are available
- * through `loadTask()` with the stage's `module`.
+ * functions of a task (`sources`, folders of `permissions`, `run`) are
+ * available through `loadTask()` with the stage's `module`.
  */
 export function declarationOf(task: Task): StageDeclaration {
   return {
@@ -87,7 +96,8 @@ export interface StageGroup {
 /**
  * Groups stages by name.
  *
- * @param stages In the order of the graph, in which a name follows those that it needs.
+ * @param stages In the order of the graph, in which a name follows those that
+ * it needs.
  */
 export function groupStages(
   stages: readonly Pick<GraphStage, "id" | "name" | "inputs">[],
@@ -135,7 +145,9 @@ export function reduceEdges(
   return edges;
 }
 
-/** The stages of a graph, by id, as far as {@linkcode matchStages} reads them. */
+/**
+ * The stages of a graph, by id, as far as {@linkcode matchStages} reads them.
+ */
 export interface NamedStages {
   readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">>;
 }

@@ -188,7 +188,10 @@ function parseInputReference(text: string): InputReference {
   };
 }
 
-/** The fault of a reference with regard to the dimensions of its stage; undefined if there is none. */
+/**
+ * The fault of a reference with regard to the dimensions of its stage;
+ * undefined if there is none.
+ */
 function checkDimensions(
   { text, stage, named }: InputReference,
   many: boolean,
@@ -222,8 +225,9 @@ export function inheritedDimensions(
 }
 
 /**
- * The coordinates that a stage has from its inputs: the combinations of those of
- * the stages that they refer to that agree in the dimensions that they share.
+ * The coordinates that a stage has from its inputs: the combinations of those
+ * of the stages that they refer to that agree in the dimensions that they
+ * share.
  *
  * If a required input refers to a family without stages, there are none. An
  * input that is optional, or takes any number of artifacts, removes none.

@@ -198,7 +198,10 @@ function withDefaults(
   return { ...definitions, stages };
 }
 
-/** Stage names in topological order; cycles, and what is behind them, are reported and left out. */
+/**
+ * Stage names in topological order; cycles, and what is behind them, are
+ * reported and left out.
+ */
 function order({ stages }: Definitions, faults: FaultList): readonly string[] {
   const needs = new Map(
     stages.values().map(({ name, written }) => {

@@ -1,4 +1,7 @@
-/** Imports task modules. Separate from task.ts, whose text is part of every stage's key. */
+/**
+ * Imports task modules. Separate from task.ts, whose text is part of every
+ * stage's key.
+ */
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
@@ -73,7 +76,10 @@ export class TaskFolder {
   }
 }
 
-/** Names of the modules in a folder, sorted, without hidden files, which editors leave there. */
+/**
+ * Names of the modules in a folder, sorted, without hidden files, which editors
+ * leave there.
+ */
 function listModules(folder: string): readonly string[] {
   try {
     return [...Deno.readDirSync(folder)]

@@ -19,7 +19,10 @@ export type MatrixValues = Readonly<Record<string, string | number>>;
 export interface Combination {
   /** The values that are part of the stage's id. */
   readonly coordinates: MatrixValues;
-  /** The coordinates and the keys that `include` adds: what `${matrix.x}` can name. */
+  /**
+   * The coordinates and the keys that `include` adds: what `${matrix.x}` can
+   * name.
+   */
   readonly values: Mapping;
 }
 
@@ -128,8 +131,8 @@ function coordinatesOf(entry: Mapping, names: readonly string[]): MatrixValues {
 }
 
 /**
- * Keys of an entry of `include` whose values are part of the id: its dimensions,
- * or without any in the matrix all with text or a number.
+ * Keys of an entry of `include` whose values are part of the id: its
+ * dimensions, or without any in the matrix all with text or a number.
  */
 function coordinateKeys(entry: Mapping, names: readonly string[]): string[] {
   return names.length > 0

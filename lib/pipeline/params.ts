@@ -1,4 +1,6 @@
-/** Parameters of a pipeline file, and their overrides by profiles and settings. */
+/**
+ * Parameters of a pipeline file, and their overrides by profiles and settings.
+ */
 import { didYouMean } from "./did_you_mean.ts";
 import {
   abbreviated,
@@ -23,7 +25,8 @@ export interface Setting {
  * an existing parameter. A mapping overrides the parameters that it names; any
  * other value replaces the whole parameter.
  *
- * @param file Value of the whole file, whose `params` and `profiles` are mappings.
+ * @param file Value of the whole file, whose `params` and `profiles` are
+ * mappings.
  */
 export function resolveParams(
   file: Mapping,
@@ -149,7 +152,10 @@ function change(
 const NAME_RULE =
   ': a name consists of letters, digits, "_" and "-", and does not begin with "-"';
 
-/** Keys in a value that a dot path cannot contain, such as `<<`, and their paths. */
+/**
+ * Keys in a value that a dot path cannot contain, such as `<<`, and their
+ * paths.
+ */
 function* wrongNames(value: unknown, path: Path): Generator<[string, Path]> {
   for (const [at] of valuesIn(value, path)) {
     const key = at.at(-1);

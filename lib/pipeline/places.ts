@@ -26,7 +26,8 @@ export class YamlPlaces {
   /**
    * The faults of the syntax.
    *
-   * @param message What `@std/yaml` says of a text that it cannot read, for a fault that only it finds.
+   * @param message What `@std/yaml` says of a text that it cannot read, for a
+   * fault that only it finds.
    */
   syntaxFaults(message?: string): Fault[] {
     const { errors, warnings } = this.#document;

@@ -39,7 +39,10 @@ function unmaskedCopy(value: unknown): unknown {
   );
 }
 
-/** Looks up where faults of a file are in its text, and adds faults of the syntax, which may be their cause. */
+/**
+ * Looks up where faults of a file are in its text, and adds faults of the
+ * syntax, which may be their cause.
+ */
 export async function locate(
   faults: readonly PlacedFault[],
   text: string,

@@ -1,4 +1,6 @@
-/** References such as `${params.train.lr}`, and how they are written in YAML. */
+/**
+ * References such as `${params.train.lr}`, and how they are written in YAML.
+ */
 import { didYouMean } from "./did_you_mean.ts";
 import {
   describe,
@@ -51,7 +53,10 @@ export function hasReference(text: string): boolean {
   return /(?<!\$)\$\{/.test(text);
 }
 
-/** The text with a reference that a value of the file comes from, at its path or above, and the rest of the path. */
+/**
+ * The text with a reference that a value of the file comes from, at its path or
+ * above, and the rest of the path.
+ */
 export function referenceBehind(
   file: unknown,
   path: Path,
@@ -72,7 +77,8 @@ export function referenceBehind(
  * `${params.tuned[matrix.glue].lr}` uses another value as a key, and `$${`
  * stands for a literal `${`.
  *
- * @param fail Called for each faulty text, whose value is then {@linkcode isUnresolved}.
+ * @param fail Called for each faulty text, whose value is then
+ * {@linkcode isUnresolved}.
  */
 export function substitute(
   value: unknown,
@@ -129,7 +135,10 @@ function render(text: string, scope: Scope): unknown {
   });
 }
 
-/** A reference without `${}`: a name, and keys or the values of further references. */
+/**
+ * A reference without `${}`: a name, and keys or the values of further
+ * references.
+ */
 const NAME =
   /^\s*([a-z_][\w-]*)((?:\.[\w-]+|\[(?:[^[\]]|\[[^[\]]*\])+\])*)\s*$/i;
 const STEPS = /\.([\w-]+)|\[\s*(\d+)\s*\]|\[((?:[^[\]]|\[[^[\]]*\])*)\]/g;
@@ -222,7 +231,10 @@ export function mergeKey(
   return { unmerged };
 }
 
-/** Brackets of references; the character of the private use area at the same place stands for each. */
+/**
+ * Brackets of references; the character of the private use area at the same
+ * place stands for each.
+ */
 const BRACKETS = "{}[],";
 
 /** `${...}` on one line, or brackets directly after a word. */
@@ -233,8 +245,8 @@ const REFERENCE = /\$\{[^{}\n#"']*\}|(?<=[\w-])\[[\w\-*, ]*\]/g;
  *
  * `${params.tasks}` and `tokenize[glue, seed]` are plain text in block style,
  * but in flow style (`{ glue: ${params.tasks} }`) YAML reads their brackets as
- * its own. Offsets do not change, and neither does the meaning of valid YAML, in
- * which no bracket directly follows a word.
+ * its own. Offsets do not change, and neither does the meaning of valid YAML,
+ * in which no bracket directly follows a word.
  */
 export function mask(text: string): string {
   return text.replace(

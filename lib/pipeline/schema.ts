@@ -75,7 +75,9 @@ export const Key = z.string().regex(/^\w[\w-]{0,99}$/, {
     'A name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
 });
 
-/** A value of a matrix dimension; it becomes part of stage ids and folder names. */
+/**
+ * A value of a matrix dimension; it becomes part of stage ids and folder names.
+ */
 export const MatrixValue = z.union([
   z.string().regex(/^[A-Za-z0-9][\w.+-]{0,63}$/, {
     error:
@@ -84,7 +86,10 @@ export const MatrixValue = z.union([
   z.number(),
 ]);
 
-/** A value of a matrix dimension, with references resolved, or a list whose values take its place. */
+/**
+ * A value of a matrix dimension, with references resolved, or a list whose
+ * values take its place.
+ */
 export const MatrixItem = z.union([
   ...MatrixValue.options,
   z.array(MatrixValue),
@@ -148,7 +153,10 @@ export const StageSettings = z.object({
 const settings = StageSettings.shape;
 const resources = StageResources.shape;
 
-/** What both a stage and `defaults` can have, before references are resolved: what is absent stays so. */
+/**
+ * What both a stage and `defaults` can have, before references are resolved:
+ * what is absent stays so.
+ */
 const common = {
   inputs: z.record(
     z.string(),
@@ -168,7 +176,10 @@ const common = {
   ),
 };
 
-/** What all stages have unless they say otherwise, before references are resolved. */
+/**
+ * What all stages have unless they say otherwise, before references are
+ * resolved.
+ */
 export const Defaults = z.strictObject({
   with: z.record(z.string(), z.record(z.string(), z.unknown())).default({})
     .describe("Parameters by task"),
@@ -197,7 +208,10 @@ const shown = z.string().regex(/^[^/]+(\/(?!\.{1,2}(\/|$))[^/]+)+$/, {
   error: 'Expected STAGE/FILE, such as "report/report.md"',
 });
 
-/** A pipeline file without its defaults and stages, which are checked one by one. */
+/**
+ * A pipeline file without its defaults and stages, which are checked one by
+ * one.
+ */
 export const PipelineHead = z.strictObject({
   name: name("A pipeline's name").refine((it) => it !== "cache", {
     error: 'A pipeline cannot be named "cache"',

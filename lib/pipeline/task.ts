@@ -3,11 +3,11 @@ import type { z } from "zod";
 /**
  * A kind of stage: its parameters, inputs, output and permissions.
  *
- * A task module (`tasks/NAME.ts`) has a task as its default export. Importing it
- * must be cheap, because planning imports all tasks of a pipeline: what a stage
- * runs is a module of its own, which `run()` imports. The declaration must depend on the imported modules
- * only, not on files or the environment: a graph is used again as long as these
- * modules do not change.
+ * A task module (`tasks/NAME.ts`) has a task as its default export. Importing
+ * it must be cheap, because planning imports all tasks of a pipeline: what a
+ * stage runs is a module of its own, which `run()` imports. The declaration
+ * must depend on the imported modules only, not on files or the environment: a
+ * graph is used again as long as these modules do not change.
  */
 export interface Task<Params extends z.ZodObject = z.ZodObject> {
   /** One line for help texts and the JSON Schema of pipeline files. */
@@ -16,9 +16,15 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly params: Params;
   /** Artifacts of other stages that the task reads. */
   readonly inputs: Readonly<Record<string, InputDeclaration>>;
-  /** The artifact that the task writes: a folder of this kind with at least these files. */
+  /**
+   * The artifact that the task writes: a folder of this kind with at least
+   * these files.
+   */
   readonly output: { readonly kind: string; readonly files: readonly string[] };
-  /** Permissions of the stage's process besides its inputs and output. None by default. */
+  /**
+   * Permissions of the stage's process besides its inputs and output. None by
+   * default.
+   */
   readonly permissions?: Permissions;
   /**
    * Files and folders outside the pipeline that parameters name, such as a
@@ -37,13 +43,20 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
    * @throws {Error} If there is one.
    */
   readonly check?: (params: z.output<Params>) => Promise<void>;
-  /** Runtimes that the stage's process needs (`engine`); their identity is part of the key. */
+  /**
+   * Runtimes that the stage's process needs (`engine`); their identity is part
+   * of the key.
+   */
   readonly needs?: readonly string[];
-  /** True if the task reads the recorded seconds, metrics and machines of its inputs; they become part of its key. */
+  /**
+   * True if the task reads the recorded seconds, metrics and machines of its
+   * inputs; they become part of its key.
+   */
   readonly timings?: boolean;
   /**
-   * True if a stage takes seconds on one processor. A run on a batch system then
-   * runs it on the scheduler's machine, as it does stages with network access.
+   * True if a stage takes seconds on one processor. A run on a batch system
+   * then runs it on the scheduler's machine, as it does stages with network
+   * access.
    */
   readonly small?: boolean;
   /** Runs the stage, in a process of its own. */
@@ -69,7 +82,10 @@ export interface Permissions {
   readonly run?: readonly string[];
   /** Other folders that the process may write, such as the user's hub cache. */
   readonly write?: () => readonly string[];
-  /** Other folders that the process may read and that do not affect its output, such as a download cache. */
+  /**
+   * Other folders that the process may read and that do not affect its output,
+   * such as a download cache.
+   */
   readonly read?: () => readonly string[];
 }
 
@@ -81,15 +97,27 @@ export interface InputArtifact {
    * renaming the connected stage cannot affect the result.
    */
   readonly stage: string;
-  /** For inputs with `many`, the matrix values of that stage: `{ glue: "mrpc", seed: 0 }`. For others, empty. */
+  /**
+   * For inputs with `many`, the matrix values of that stage:
+   * `{ glue: "mrpc", seed: 0 }`. For others, empty.
+   */
   readonly matrix: Readonly<Record<string, string | number>>;
   /** Folder of the artifact; read only. */
   readonly path: string;
-  /** Wall-clock seconds of the run that produced it; only for tasks with `timings`. */
+  /**
+   * Wall-clock seconds of the run that produced it; only for tasks with
+   * `timings`.
+   */
   readonly seconds?: number;
-  /** Last value of each metric of the run that produced it; only for tasks with `timings`. */
+  /**
+   * Last value of each metric of the run that produced it; only for tasks with
+   * `timings`.
+   */
   readonly metrics?: Readonly<Record<string, number>>;
-  /** What computed it, such as `AMD EPYC 9B14, 2 threads`, if that is recorded; only for tasks with `timings`. */
+  /**
+   * What computed it, such as `AMD EPYC 9B14, 2 threads`, if that is recorded;
+   * only for tasks with `timings`.
+   */
   readonly machine?: string;
   /**
    * Absolute path at which the user sees the artifact, such as that of
@@ -99,7 +127,10 @@ export interface InputArtifact {
   readonly visiblePath?: string;
 }
 
-/** A runtime as the stage's process sees it, such as `{ engine: "tensorflow", library: "..." }`. */
+/**
+ * A runtime as the stage's process sees it, such as
+ * `{ engine: "tensorflow", library: "..." }`.
+ */
 type RuntimeSettings = Readonly<
   Record<string, string | number | boolean>
 >;
@@ -110,7 +141,10 @@ type RuntimeSettings = Readonly<
  */
 type InputArtifacts = Readonly<Record<string, readonly InputArtifact[]>>;
 
-/** Artifacts by the names of declared inputs: one, several, or undefined if a pipeline may leave the input out. */
+/**
+ * Artifacts by the names of declared inputs: one, several, or undefined if a
+ * pipeline may leave the input out.
+ */
 export type InputsOf<Declared> = {
   readonly [Name in keyof Declared]: Declared[Name] extends
     { readonly many: true } ? readonly InputArtifact[]
@@ -125,9 +159,15 @@ export interface Stage<Params, Inputs = InputArtifacts> {
   readonly inputs: Inputs;
   /** Folder for the artifact; empty at the start. */
   readonly output: string;
-  /** Folder that the next attempt gets after a crash or an interrupt; not part of the artifact. */
+  /**
+   * Folder that the next attempt gets after a crash or an interrupt; not part
+   * of the artifact.
+   */
   readonly checkpoint: string;
-  /** Number of CPU cores that the pipeline gives the stage. Results may depend on it, so it does not change if the machine has fewer. */
+  /**
+   * Number of CPU cores that the pipeline gives the stage. Results may depend
+   * on it, so it does not change if the machine has fewer.
+   */
   readonly cpus: number;
   readonly runtimes: Readonly<Record<string, RuntimeSettings>>;
   /** Aborted on interrupt: write a checkpoint and return soon. */
@@ -145,7 +185,10 @@ export interface Stage<Params, Inputs = InputArtifacts> {
    * goes on: `step 175`.
    */
   saved(position: string): void;
-  /** Reports a measured value; the last value of each name is stored with the result. */
+  /**
+   * Reports a measured value; the last value of each name is stored with the
+   * result.
+   */
   metric(name: string, value: number, step?: number): void;
 }
 

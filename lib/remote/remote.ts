@@ -26,7 +26,9 @@ export interface RemoteOptions {
   readonly key?: SigningKey | undefined;
   /** Called with a sentence for the user. */
   readonly say: (sentence: string) => void;
-  /** Whether the message of a failure says that the run continues without it. */
+  /**
+   * Whether the message of a failure says that the run continues without it.
+   */
   readonly continueOnFailure?: boolean;
 }
 
@@ -42,7 +44,8 @@ type RemoteResult = SignedResult & { fetched?: Promise<boolean> };
  *     blobs/ab/cdef...[.gz]                     content, by its SHA-256
  *     manifests/KEY/SIGNER.json                 the result of a key, as a signer vouches for it
  *
- * The first fault of the remote turns it off: the run goes on with the own cache.
+ * The first fault of the remote turns it off: the run goes on with the own
+ * cache.
  */
 export class Remote {
   readonly #limited = limited();
@@ -76,7 +79,10 @@ export class Remote {
     return this.transport.name;
   }
 
-  /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
+  /**
+   * The result of a key by a trusted signer, whose files need not be in the
+   * cache yet.
+   */
   async find(key: string) {
     const result = await this.#results.getOrInsertComputed(key, () => {
       this.stats.asked++;
@@ -97,7 +103,9 @@ export class Remote {
         if (!isThere) this.#results.set(key, Promise.resolve(undefined));
         return isThere;
       },
-      /** Downloads some of its files, but not the result. False if that fails. */
+      /**
+       * Downloads some of its files, but not the result. False if that fails.
+       */
       fetchFiles: (files: readonly TreeFile[]): Promise<boolean> =>
         this.#receiveAll({ ...result, manifest: { ...manifest, files } }),
     };
@@ -246,7 +254,10 @@ export class Remote {
       Deno.statSync(blobs.path(blob)).size === size;
   }
 
-  /** Downloads a blob into the cache; false if the remote lacks it or has other content. */
+  /**
+   * Downloads a blob into the cache; false if the remote lacks it or has other
+   * content.
+   */
   async #receive(blob: string, size: number, isGzip: boolean) {
     const path = blobPath(blob, isGzip);
     const read = async (content: Chunks) => {
@@ -318,7 +329,9 @@ export class Remote {
       : content.size;
   }
 
-  /** Stores a signed manifest, unless the remote has one of this key and signer. */
+  /**
+   * Stores a signed manifest, unless the remote has one of this key and signer.
+   */
   async #vouch(result: SignedResult, key: SigningKey): Promise<void> {
     const { signer } = key;
     const { manifest } = result;
@@ -331,7 +344,10 @@ export class Remote {
     this.stats.stored++;
   }
 
-  /** Does work with the remote, unless it has failed. Undefined if it has, now or before. */
+  /**
+   * Does work with the remote, unless it has failed. Undefined if it has, now
+   * or before.
+   */
   async #unlessOff<T>(work: () => Promise<T>): Promise<T | undefined> {
     if (this.#isOff) return undefined;
     try {
@@ -357,12 +373,17 @@ export class Remote {
   }
 }
 
-/** The blobs of a result that travel, with their sizes: its files and its log. */
+/**
+ * The blobs of a result that travel, with their sizes: its files and its log.
+ */
 function blobsOf({ files, log }: Manifest): Map<string, number> {
   return new Map([...files, log].map(({ blob, size }) => [blob, size]));
 }
 
-/** The manifest of a signed result of any signer and version; undefined if it is damaged. */
+/**
+ * The manifest of a signed result of any signer and version; undefined if it is
+ * damaged.
+ */
 function manifestIn(text: string): Manifest | undefined {
   try {
     const { manifest } = JSON.parse(text) as Partial<SignedResult>;

@@ -78,12 +78,18 @@ export class S3Transport extends HttpTransport {
   }
 }
 
-/** The text of an element of XML. Keys of a remote have no characters that are escaped. */
+/**
+ * The text of an element of XML. Keys of a remote have no characters that are
+ * escaped.
+ */
 function memberOf(xml: string, name: string): string | undefined {
   return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
 }
 
-/** What signs requests, of the environment or a file; without it, they are anonymous, as public buckets allow. */
+/**
+ * What signs requests, of the environment or a file; without it, they are
+ * anonymous, as public buckets allow.
+ */
 function findCredentials(env: Readonly<Record<string, string>>) {
   const isInEnvironment = env.AWS_ACCESS_KEY_ID && env.AWS_SECRET_ACCESS_KEY;
   const variables = isInEnvironment ? env : profileIn(
@@ -101,7 +107,10 @@ function findCredentials(env: Readonly<Record<string, string>>) {
   };
 }
 
-/** The values of a profile in a file of credentials, by the names of their variables. */
+/**
+ * The values of a profile in a file of credentials, by the names of their
+ * variables.
+ */
 function profileIn(file: string, profile: string): Record<string, string> {
   const section = (readIfThere(file) ?? "").split(/^\s*\[/m)
     .find((it) => it.startsWith(`${profile}]`)) ?? "";

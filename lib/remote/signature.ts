@@ -1,4 +1,7 @@
-/** Signed results: who vouches for a result, and what is checked before it is used. */
+/**
+ * Signed results: who vouches for a result, and what is checked before it is
+ * used.
+ */
 import { treeDigest } from "../store/blobs.ts";
 import { canonicalJson, digest } from "../files/digest.ts";
 import { readIfThere } from "../files/files.ts";
@@ -20,7 +23,9 @@ export interface SignedResult {
   readonly gzip: readonly string[];
 }
 
-/** The key in a file, which is a JSON Web Key; undefined if there is no file. */
+/**
+ * The key in a file, which is a JSON Web Key; undefined if there is no file.
+ */
 export async function readKey(file: string): Promise<SigningKey | undefined> {
   const text = readIfThere(file);
   if (text === undefined) return undefined;
@@ -51,7 +56,10 @@ export async function makeKey(file: string): Promise<void> {
   });
 }
 
-/** What is signed, which names its format so that no other signature of the key fits. */
+/**
+ * What is signed, which names its format so that no other signature of the key
+ * fits.
+ */
 function signedBytes(result: SignedResult): Uint8Array<ArrayBuffer> {
   const { manifest, gzip } = result;
   return new TextEncoder().encode(

@@ -10,7 +10,9 @@ import {
   type Transport,
 } from "./transport.ts";
 
-/** Writes the files in a folder as a tar. The same files give the same bytes. */
+/**
+ * Writes the files in a folder as a tar. The same files give the same bytes.
+ */
 export async function pack(
   folder: string,
   to: WritableStream<Uint8Array>,
@@ -45,7 +47,10 @@ async function unpack(tar: Chunks, folder: string): Promise<true> {
   return true;
 }
 
-/** The files in a tar, which is unpacked when one is needed, for as long as this process lasts. */
+/**
+ * The files in a tar, which is unpacked when one is needed, for as long as this
+ * process lasts.
+ */
 export class TarTransport extends FolderTransport {
   /** @param file Path of the tar in another remote. */
   constructor(from: Transport, file: string) {

@@ -20,15 +20,17 @@ export interface Entry {
 }
 
 /**
- * Files of a remote, by paths such as `blobs/ab/cdef`. What is stored appears as
- * a whole or not at all.
+ * Files of a remote, by paths such as `blobs/ab/cdef`. What is stored appears
+ * as a whole or not at all.
  *
  * All methods throw a {@linkcode RemoteFault} if the remote fails.
  */
 export interface Transport {
   /** Its address without secrets. */
   readonly name: string;
-  /** Gives the content of a file to `read`; undefined if there is no such file. */
+  /**
+   * Gives the content of a file to `read`; undefined if there is no such file.
+   */
   get<T>(
     path: string,
     read: (content: Chunks) => Promise<T>,
@@ -41,7 +43,10 @@ export interface Transport {
   remove(path: string): Promise<void>;
 }
 
-/** Thrown when a remote fails. The message is the predicate of a sentence whose subject is the remote. */
+/**
+ * Thrown when a remote fails. The message is the predicate of a sentence whose
+ * subject is the remote.
+ */
 export class RemoteFault extends Error {
   override readonly name = "RemoteFault";
 }
@@ -142,7 +147,10 @@ export interface HttpOptions {
   authorize(method: string, url: string): HeadersInit | Promise<HeadersInit>;
   /** Milliseconds in which a transfer must make progress. */
   readonly stallTimeout: number;
-  /** Bytes above which a file is sent as a stream, so without its length, and not as a whole. */
+  /**
+   * Bytes above which a file is sent as a stream, so without its length, and
+   * not as a whole.
+   */
   readonly streamed: number;
   /** Ends all transfers. */
   readonly signal: AbortSignal;
@@ -157,7 +165,10 @@ const AGAIN = [429, 500, 502, 503, 504];
 /** Milliseconds before the second try. */
 const PAUSE = 300;
 
-/** Files behind HTTP, by plain GET, HEAD, PUT and DELETE. A query in the URL, as signed URLs have one, is part of every request. */
+/**
+ * Files behind HTTP, by plain GET, HEAD, PUT and DELETE. A query in the URL, as
+ * signed URLs have one, is part of every request.
+ */
 export class HttpTransport implements Transport {
   /** @param base Its URL, without user and password. */
   constructor(
@@ -207,7 +218,10 @@ export class HttpTransport implements Transport {
     return url;
   }
 
-  /** Makes a request and gives the content of the answer to `read`; undefined if the answer is 404. */
+  /**
+   * Makes a request and gives the content of the answer to `read`; undefined if
+   * the answer is 404.
+   */
   protected async request<T>(
     url: URL,
     method: string,
@@ -298,7 +312,10 @@ class StallGuard implements Disposable {
     }
   }
 
-  /** What an error of the transfer means. Those of the network, which name the URL, become faults, which do not. */
+  /**
+   * What an error of the transfer means. Those of the network, which name the
+   * URL, become faults, which do not.
+   */
   meaningOf(error: unknown): unknown {
     if (this.#outer.aborted) return this.#outer.reason;
     if (this.signal.aborted) return new RemoteFault("does not answer in time");

@@ -19,7 +19,8 @@ import {
 } from "../engine/safetensors/reader.ts";
 import type { AdapterFiles } from "./source.ts";
 
-// What the files of a LoRA say: PEFT's folders, files of kohya and LyCORIS, and of diffusers.
+// What the files of a LoRA say: PEFT's folders, files of kohya and LyCORIS, and
+// of diffusers.
 
 /** A tensor of a file. */
 export interface NamedTensor extends TensorType {
@@ -34,7 +35,10 @@ export interface Part {
   readonly a: NamedTensor;
   /** `[out, rank]`, or `[out, rank, 1, 1]`. */
   readonly b: NamedTensor;
-  /** `[rank, rank, height, width]`, between them, with A `[rank, in, 1, 1]` (LyCORIS). */
+  /**
+   * `[rank, rank, height, width]`, between them, with A `[rank, in, 1, 1]`
+   * (LyCORIS).
+   */
   readonly mid: NamedTensor | undefined;
   readonly rank: number;
   /** Factor of the product: alpha / rank, times the weight of the file. */
@@ -57,7 +61,10 @@ export interface Module {
   readonly alpha: NamedTensor | undefined;
 }
 
-/** Ranks and alphas that a configuration of PEFT gives, in a folder or in the metadata of a file. */
+/**
+ * Ranks and alphas that a configuration of PEFT gives, in a folder or in the
+ * metadata of a file.
+ */
 export interface Config {
   /** What the names of its modules leave out of those of the tensors. */
   readonly prefix: string;
@@ -68,11 +75,17 @@ export interface Config {
 
 /** An adapter whose modules can be resized. */
 export interface Adapter {
-  /** The safetensors file of all that is not a module; that of the first adapter. */
+  /**
+   * The safetensors file of all that is not a module; that of the first
+   * adapter.
+   */
   readonly path: string;
   readonly format: "PEFT" | "kohya" | "diffusers";
   readonly modules: readonly Module[];
-  /** Tensors that are no factors, such as biases and whole modules, which are copied. */
+  /**
+   * Tensors that are no factors, such as biases and whole modules, which are
+   * copied.
+   */
   readonly carried: readonly NamedTensor[];
   readonly metadata: ReadonlyMap<string, string>;
   readonly configs: readonly Config[];
@@ -81,17 +94,29 @@ export interface Adapter {
 const ResizableConfig = LoraConfig.superRefine(refuseFields(VARIANTS));
 type ResizableConfig = z.output<typeof ResizableConfig>;
 
-/** Largest rank, whose decomposition takes minutes, and number of modules; more are a damaged file. */
+/**
+ * Largest rank, whose decomposition takes minutes, and number of modules; more
+ * are a damaged file.
+ */
 const MAX_RANK = 8192;
 const MAX_MODULES = 50_000;
 
-/** Field of a file's metadata in which diffusers keeps the configurations of PEFT. */
+/**
+ * Field of a file's metadata in which diffusers keeps the configurations of
+ * PEFT.
+ */
 export const DIFFUSERS_CONFIG = "lora_adapter_metadata";
 
-/** What a tensor is to its module: a factor, the one between LyCORIS's, or the alpha. */
+/**
+ * What a tensor is to its module: a factor, the one between LyCORIS's, or the
+ * alpha.
+ */
 type Role = "a" | "b" | "mid" | "alpha";
 
-/** Ends of the names of tensors in all notations, before `.default` and `.weight`. */
+/**
+ * Ends of the names of tensors in all notations, before `.default` and
+ * `.weight`.
+ */
 const ENDS: Readonly<Record<Role, RegExp>> = {
   a: /(\.lora_(down|A|embedding_A)|[._]lora\.down|\.lora_linear_layer\.down)$/,
   b: /(\.lora_(up|B|embedding_B)|[._]lora\.up|\.lora_linear_layer\.up)$/,
@@ -113,7 +138,8 @@ const OTHER_METHODS = [
 /**
  * Reads what the files of an adapter say of its modules, but not their values.
  *
- * @throws {SyntaxError} Naming the file and the tensor or the field that cannot be resized.
+ * @throws {SyntaxError} Naming the file and the tensor or the field that cannot
+ * be resized.
  */
 export async function readAdapter(
   { weights: path, config }: AdapterFiles,
@@ -180,7 +206,10 @@ export async function readAdapter(
   return { path, format, modules, carried, metadata: file.metadata, configs };
 }
 
-/** The module of a tensor, and what it is there; no role if it is none of a LoRA. */
+/**
+ * The module of a tensor, and what it is there; no role if it is none of a
+ * LoRA.
+ */
 function roleOf(name: string): [module: string, role?: Role] {
   const stem = name.replace(/(\.default)?(\.weight)?$/, "");
   for (const role of ["a", "b", "mid", "alpha"] as const) {
@@ -232,7 +261,10 @@ function moduleOf(
   };
 }
 
-/** alpha / rank of a module, from its tensor or its configuration; 1 if neither gives an alpha. */
+/**
+ * alpha / rank of a module, from its tensor or its configuration; 1 if neither
+ * gives an alpha.
+ */
 function scaleOf(
   file: SafetensorsFile,
   module: string,
@@ -278,7 +310,10 @@ function scaleOf(
   );
 }
 
-/** The configurations of PEFT that diffusers keeps in the metadata, a prefix for each model of a pipeline. */
+/**
+ * The configurations of PEFT that diffusers keeps in the metadata, a prefix for
+ * each model of a pipeline.
+ */
 function configsIn(
   metadata: ReadonlyMap<string, string>,
   fault: (message: string) => SyntaxError,
@@ -308,8 +343,8 @@ function configsIn(
 }
 
 /**
- * The weighted sum of adapters of one model: a module of several has the parts of
- * each.
+ * The weighted sum of adapters of one model: a module of several has the parts
+ * of each.
  *
  * @throws {SyntaxError} If they have no module in common, or more than LoRA.
  */

@@ -1,15 +1,27 @@
 import type { Module } from "./adapter.ts";
 import type { Ranks } from "./rewrite.ts";
 
-/** How ranks are chosen: one of the first four. Energy is the sum of squared singular values. */
+/**
+ * How ranks are chosen: one of the first four. Energy is the sum of squared
+ * singular values.
+ */
 export interface RankTarget {
   /** One rank for all modules; those of a lower one keep their own. */
   readonly rank?: number | undefined;
-  /** The smallest ranks that keep this share of the energy of all modules together. */
+  /**
+   * The smallest ranks that keep this share of the energy of all modules
+   * together.
+   */
   readonly energy?: number | undefined;
-  /** The smallest ranks at which the update of all modules together changes by at most this share of its norm. */
+  /**
+   * The smallest ranks at which the update of all modules together changes by
+   * at most this share of its norm.
+   */
   readonly error?: number | undefined;
-  /** The ranks that keep most energy within this number of bytes; 1 where even that is too large. */
+  /**
+   * The ranks that keep most energy within this number of bytes; 1 where even
+   * that is too large.
+   */
   readonly budget?: number | undefined;
   /** Largest rank of a module. */
   readonly maxRank?: number | undefined;

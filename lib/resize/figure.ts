@@ -69,5 +69,7 @@ export async function drawSpectra(
   return await new View(parse(spec), { renderer: "none" }).toSVG();
 }
 
-/** Relative singular values up to this are rounding errors of float32 factors. */
+/**
+ * Relative singular values up to this are rounding errors of float32 factors.
+ */
 const FLOOR = 1e-9;

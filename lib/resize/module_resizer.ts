@@ -3,7 +3,9 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { Module, Part } from "./adapter.ts";
 import { tensorsAt } from "./rewrite.ts";
 
-/** A file that gets the factors of a module, which was made with room for them. */
+/**
+ * A file that gets the factors of a module, which was made with room for them.
+ */
 export interface ModuleOutput {
   readonly path: string;
   readonly rank: number;
@@ -25,7 +27,8 @@ export class ModuleResizer implements Disposable {
    * Writes a module at the ranks of its outputs.
    *
    * @returns The singular values of its update, largest first: `[rank]`
-   * @throws {SyntaxError} If a factor has a value that is not finite, naming its tensor.
+   * @throws {SyntaxError} If a factor has a value that is not finite, naming
+   * its tensor.
    */
   resize({ module, outputs }: Job): Float64Array {
     const factors = { a: this.#joinedA(module), b: this.#joinedB(module) };
@@ -100,7 +103,8 @@ export class ModuleResizer implements Disposable {
   #floats(part: Part, which: "a" | "b" | "mid"): Float32Array {
     const { name } = part[which]!;
     const values = this.#open(part.path).floats(name);
-    // The sum of finite values may be infinite, and that of others cannot be finite.
+    // The sum of finite values may be infinite, and that of others cannot be
+    // finite.
     if (Number.isFinite(values.reduce((a, b) => a + b, 0))) return values;
     const odd = values.find((value) => !Number.isFinite(value));
     throw new SyntaxError(

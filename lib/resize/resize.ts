@@ -34,9 +34,14 @@ export interface ResizeRequest {
     readonly source: string;
     readonly weight: number;
   }[];
-  /** Type of the factors that are written: F32, F16 or BF16; undefined for that of the source. */
+  /**
+   * Type of the factors that are written: F32, F16 or BF16; undefined for that
+   * of the source.
+   */
   readonly dtype: string | undefined;
-  /** What to write, by the folder below the output; `""` for the output itself. */
+  /**
+   * What to write, by the folder below the output; `""` for the output itself.
+   */
   readonly choices: ReadonlyMap<string, RankTarget>;
 }
 
@@ -176,7 +181,8 @@ function chooseFile(
 ) {
   const { budget } = choice;
   const bytesOf = (module: Module) => factorBytes(module, 1, dtype);
-  // The file has a header, too, which is longest at full rank, and what is carried.
+  // The file has a header, too, which is longest at full rank, and what is
+  // carried.
   const whole = new Map(adapter.modules.map(({ name, rank }) => [name, rank]));
   const more = fileAt(adapter, whole, dtype).fileBytes -
     adapter.modules.reduce((sum, it) => sum + it.rank * bytesOf(it), 0);

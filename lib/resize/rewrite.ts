@@ -7,9 +7,12 @@ import {
   type NamedTensor,
 } from "./adapter.ts";
 
-// What the files of a resized adapter say: each module keeps its scale, alpha / rank, so alphas change with the ranks.
+// What the files of a resized adapter say: each module keeps its scale, alpha /
+// rank, so alphas change with the ranks.
 
-/** The tensors of a module at a rank, and the scale that its alpha then gives. */
+/**
+ * The tensors of a module at a rank, and the scale that its alpha then gives.
+ */
 export function tensorsAt(
   { parts: [part], scale, alpha }: Module,
   rank: number,
@@ -53,14 +56,18 @@ export function factorBytes(
 /** Ranks of modules by name. */
 export type Ranks = ReadonlyMap<string, number>;
 
-/** `adapter_config.json` at other ranks; undefined for a file of another format. */
+/**
+ * `adapter_config.json` at other ranks; undefined for a file of another format.
+ */
 export function configAt(adapter: Adapter, ranks: Ranks): string | undefined {
   if (adapter.format !== "PEFT") return undefined;
   const [config] = adapter.configs;
   return JSON.stringify(fieldsAt(config!, adapter, ranks), null, 2) + "\n";
 }
 
-/** The fields of a configuration at other ranks: each module keeps its scale. */
+/**
+ * The fields of a configuration at other ranks: each module keeps its scale.
+ */
 function fieldsAt(
   { prefix, fields, checked }: Config,
   { modules, path }: Adapter,
@@ -107,7 +114,10 @@ function fieldsAt(
 /** Fields of kohya's metadata that hold hashes of the tensors. */
 const HASHES = ["sshs_model_hash", "sshs_legacy_hash"];
 
-/** The metadata of the file at other ranks. Hashes of the tensors before are left out. */
+/**
+ * The metadata of the file at other ranks. Hashes of the tensors before are
+ * left out.
+ */
 export function metadataAt(
   adapter: Adapter,
   ranks: Ranks,

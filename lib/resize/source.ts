@@ -23,7 +23,10 @@ export interface SourceOptions {
 const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
 
-/** Names of files beside a PEFT adapter that stay true when it is resized: model card, classes, tokenizer. */
+/**
+ * Names of files beside a PEFT adapter that stay true when it is resized: model
+ * card, classes, tokenizer.
+ */
 const KEPT =
   /^(README\.md|classes\.json|(tokenizer|special_tokens|added_tokens|vocab|merges|spm|sentencepiece|chat_template)[\w.-]*)$/;
 
@@ -32,7 +35,8 @@ const KEPT =
  *
  * @param source A folder or a file, or a repository of the hub: `OWNER/NAME`,
  * `OWNER/NAME@REVISION`, `OWNER/NAME/FILE.safetensors`.
- * @throws {SyntaxError} If there is no adapter, or more than one, or what is copied as it is is no file, or a link to one of another folder.
+ * @throws {SyntaxError} If there is no adapter, or more than one, or what is
+ * copied as it is is no file, or a link to one of another folder.
  */
 export async function findAdapter(
   source: string,

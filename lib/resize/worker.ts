@@ -1,7 +1,10 @@
 /// <reference lib="deno.worker" />
 import { type Job, ModuleResizer } from "./module_resizer.ts";
 
-/** What a worker answers: the singular values of a module, or why there are none. */
+/**
+ * What a worker answers: the singular values of a module, or why there are
+ * none.
+ */
 export type Answer =
   | { readonly values: Float64Array }
   | { readonly fault: string };

@@ -4,7 +4,10 @@ import { basename, dirname, fromFileUrl } from "../files/paths.ts";
 import { CHILD, ENTRY, Modules, NAMED } from "./esbuild_plugin.ts";
 import { moduleGraph } from "./module_graph.ts";
 
-/** The code of a stage as one file: its task, `child.ts`, and all that they import. */
+/**
+ * The code of a stage as one file: its task, `child.ts`, and all that they
+ * import.
+ */
 export interface Bundle {
   readonly text: string;
   /**
@@ -19,10 +22,10 @@ export interface Bundle {
 
 /**
  * Bundles tasks. Deno resolves the imports and compiles TypeScript, as in
- * `deno run`, and esbuild makes one file of what they lead to. Only what packages
- * import is resolved by esbuild, by the rules of Node.js. The text does not
- * depend on the location of the project, nor on comments, formatting, types and
- * unused functions.
+ * `deno run`, and esbuild makes one file of what they lead to. Only what
+ * packages import is resolved by esbuild, by the rules of Node.js. The text
+ * does not depend on the location of the project, nor on comments, formatting,
+ * types and unused functions.
  *
  * @param tasks `file:` URLs of task modules in one folder.
  * @param project Folder of `deno.json`.
@@ -74,7 +77,8 @@ async function bundle(
       // Modules in CommonJS read them, although nothing lies beside the bundle.
       __dirname: '"/"',
       __filename: '"/bundle.js"',
-      // Of the modules in the bundle, none is the one that Deno was started with.
+      // Of the modules in the bundle, none is the one that Deno was started
+      // with.
       "import.meta.main": "false",
     },
     target: "esnext",
@@ -97,7 +101,8 @@ async function bundle(
     await Promise.all(tasks.map(async (task, i) => {
       const text = withAwaitedExports(outputs.get(`/${i}.js`)!);
       const map = outputs.get(`/${i}.js.map`);
-      // Packages in CommonJS require built-in modules, which a module cannot do by itself.
+      // Packages in CommonJS require built-in modules, which a module cannot do
+      // by itself.
       const head = REQUIRES.test(text) ? REQUIRE : "";
       const files = [...graph.files, ...await modules.filesBehind(task)];
       return [task, {
@@ -111,7 +116,9 @@ async function bundle(
   );
 }
 
-/** Matches esbuild's form of `require()` of a module that is not in the bundle. */
+/**
+ * Matches esbuild's form of `require()` of a module that is not in the bundle.
+ */
 const REQUIRES = /\b__require\d*\("/;
 const REQUIRE =
   'import { createRequire } from "node:module"; const require = createRequire("file:///");\n';
@@ -157,7 +164,9 @@ export interface Section {
   readonly lines: readonly string[];
 }
 
-/** Sections of a bundle, in order. A package has one for each of its modules. */
+/**
+ * Sections of a bundle, in order. A package has one for each of its modules.
+ */
 export function sectionsOf(bundle: string): Section[] {
   const sections: Section[] = [];
   let lines: string[] = [];

@@ -10,9 +10,15 @@ import type { ReadSources } from "./key.ts";
 /** A difference between the parts of two keys. */
 export interface Change {
   readonly kind: "code" | "param" | "source" | "input" | "runtime";
-  /** A module's path, a parameter's dot path (followed, for a source, by the changed file) or an input's name. */
+  /**
+   * A module's path, a parameter's dot path (followed, for a source, by the
+   * changed file) or an input's name.
+   */
   readonly name: string;
-  /** Earlier value; undefined if it is new. For modules, a checksum of their code in the bundle. */
+  /**
+   * Earlier value; undefined if it is new. For modules, a checksum of their
+   * code in the bundle.
+   */
   readonly before?: string;
   /** Present value; undefined if it was removed. */
   readonly after?: string;
@@ -87,7 +93,9 @@ async function codeChanges(
 /** Matches the name of a package, which has a version: `zod@4.6.7`. */
 const PACKAGE_NAME = /.@\d/;
 
-/** Results of {@linkcode modulesOf} by bundle: one with the engine takes 0.2 s. */
+/**
+ * Results of {@linkcode modulesOf} by bundle: one with the engine takes 0.2 s.
+ */
 const modulesByBundle = new Map<string, Named>();
 
 /** Checksums of the modules in a bundle; undefined if the cache lacks it. */
@@ -256,7 +264,8 @@ export interface CodeHunk {
  * made: calls that evaluate other modules, and numbers after names.
  *
  * @param before Blob of the earlier bundle.
- * @param after Blob of the bundle in the key, which is made again, with a source map.
+ * @param after Blob of the bundle in the key, which is made again, with a
+ * source map.
  * @param task URL of the task's module.
  */
 export async function codeHunks(
@@ -323,8 +332,8 @@ export async function codeHunks(
 }
 
 /**
- * Matches lines that the bundler makes: what evaluates other modules, what makes
- * a module one that is evaluated later, and what keeps names.
+ * Matches lines that the bundler makes: what evaluates other modules, what
+ * makes a module one that is evaluated later, and what keeps names.
  */
 const GENERATED =
   /^\s*(?:(?:await )?(?:init|require)_\w+\(\);|__name\([\w$]+, "[^"]*"\);|var \w+ = __(?:esm|commonJS)\(\{|(?:async )?"(?:code|commonjs):.*"\(.*\) \{|(?:var )?import_\w+ = __toESM\(.*\);|__export\(\w+, \{|var import_\w+;)$/;

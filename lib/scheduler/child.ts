@@ -1,10 +1,11 @@
 /**
- * The only module of the scheduler that runs in a stage's process. It is part of
- * every key, so it is small and imports types only.
+ * The only module of the scheduler that runs in a stage's process. It is part
+ * of every key, so it is small and imports types only.
  */
 import type { Stage, Task } from "../pipeline/task.ts";
 
-// Storage that outlives the process, and needs no permission, would be an input that no key contains.
+// Storage that outlives the process, and needs no permission, would be an input
+// that no key contains.
 for (const name of ["localStorage", "sessionStorage", "caches"]) {
   Reflect.deleteProperty(globalThis, name);
 }
@@ -27,7 +28,10 @@ export interface Setting {
   readonly value: string;
 }
 
-/** An event of a stage's process, which appends it as a JSON line to its file, with the bytes that it has `printed` before. */
+/**
+ * An event of a stage's process, which appends it as a JSON line to its file,
+ * with the bytes that it has `printed` before.
+ */
 export type ChildEvent =
   | {
     readonly type: "progress";
@@ -43,7 +47,10 @@ export type ChildEvent =
     readonly value: number;
     readonly step?: number | undefined;
   }
-  /** It has written a checkpoint, from which the next attempt resumes: `step 175`. */
+  /**
+   * It has written a checkpoint, from which the next attempt resumes:
+   * `step 175`.
+   */
   | { readonly type: "saved"; readonly position: string }
   | {
     readonly type: "error";

@@ -6,12 +6,17 @@ import type { Event } from "./events.ts";
 import { withCache } from "./failure.ts";
 import type { Runtime, Settings } from "./settings.ts";
 
-/** Data shared by planning and running. Everything is found once, for all stages. */
+/**
+ * Data shared by planning and running. Everything is found once, for all
+ * stages.
+ */
 export interface Context {
   readonly graph: Graph;
   readonly settings: Settings;
   readonly store: Store;
-  /** Ids of the selected stages and of all that they need, in topological order. */
+  /**
+   * Ids of the selected stages and of all that they need, in topological order.
+   */
   readonly selected: ReadonlySet<string>;
   /** Code of each task, by the URL of its module. */
   readonly code: Map<string, TaskCode>;
@@ -23,7 +28,9 @@ export interface Context {
 /** What the stages of a run share. */
 export interface Run extends Context {
   readonly emit: (event: Event) => void;
-  /** Interrupts the run: running stages are asked to write a checkpoint and end. */
+  /**
+   * Interrupts the run: running stages are asked to write a checkpoint and end.
+   */
   readonly signal: AbortSignal;
   /** Cancels the waiting of stages, but nothing that has started. */
   readonly waiting: AbortSignal;
@@ -33,7 +40,8 @@ export interface Run extends Context {
  * Opens the cache and finds the code and the runtimes of the selected stages.
  *
  * @param targets Ids of stages; all stages if empty.
- * @throws {Error} If a task's code cannot be read, or a task needs a runtime that is not in the settings.
+ * @throws {Error} If a task's code cannot be read, or a task needs a runtime
+ * that is not in the settings.
  */
 export async function openContext(
   graph: Graph,
@@ -123,16 +131,22 @@ export async function taskOf(
 export interface TaskCode {
   /** Blob of its bundle. */
   readonly bundle: string;
-  /** Files that it was made from, with their digests. While these match, it is current. */
+  /**
+   * Files that it was made from, with their digests. While these match, it is
+   * current.
+   */
   readonly files: readonly (readonly [path: string, raw: string])[];
 }
 
-/** Section of the store's memo, by project, which resolves imports in its own way, and URL of a task's module. */
+/**
+ * Section of the store's memo, by project, which resolves imports in its own
+ * way, and URL of a task's module.
+ */
 const SECTION = "code";
 
 /**
- * Code of tasks, by the URL of their modules. Nothing is bundled again until one
- * of the files that a bundle was made from changes.
+ * Code of tasks, by the URL of their modules. Nothing is bundled again until
+ * one of the files that a bundle was made from changes.
  *
  * @throws {Error} If a module is missing or does not parse.
  */
@@ -162,7 +176,10 @@ export async function taskCode(
   return codes;
 }
 
-/** True if none of the files of the code has changed and its bundle is in the cache. */
+/**
+ * True if none of the files of the code has changed and its bundle is in the
+ * cache.
+ */
 export async function isCurrent(
   { bundle, files }: TaskCode,
   store: Store,

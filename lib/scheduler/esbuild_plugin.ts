@@ -94,7 +94,9 @@ export class Modules {
     );
   }
 
-  /** Lets Deno compile TypeScript and JSX, and finds the modules in CommonJS. */
+  /**
+   * Lets Deno compile TypeScript and JSX, and finds the modules in CommonJS.
+   */
   async compile(): Promise<void> {
     this.#compiled = await compiled(
       this.graph.modules.values(),
@@ -125,8 +127,8 @@ export class Modules {
 
   /**
    * Name of a module in a bundle, independent of the location of the project:
-   * its path relative to the project; for a file outside, relative to the folder
-   * of the task; for other modules, the specifier.
+   * its path relative to the project; for a file outside, relative to the
+   * folder of the task; for other modules, the specifier.
    */
   nameOf(specifier: string): string {
     if (specifier === CHILD) return CHILD_NAME;
@@ -140,8 +142,8 @@ export class Modules {
   }
 
   /**
-   * Files of the user, with their SHA-256: modules that a task imports, directly
-   * or not, and what was read of linked packages.
+   * Files of the user, with their SHA-256: modules that a task imports,
+   * directly or not, and what was read of linked packages.
    */
   async filesBehind(
     task: string,
@@ -242,8 +244,8 @@ export class Modules {
       npmPackage === undefined ? local : target.replace(SPECIFIER, "$1"),
       { kind, resolveDir: folder },
     );
-    // esbuild reads the package's `type` only for files that it resolves itself,
-    // so entryCode() imports the file once more.
+    // esbuild reads the package's `type` only for files that it resolves
+    // itself, so entryCode() imports the file once more.
     const isModuleByType = kind !== "require-call" &&
       /\.jsx?$/.test(resolved.path) && resolved.namespace === PACKAGE &&
       packageTypeOf(resolved.path) === "module";
@@ -313,7 +315,10 @@ export class Modules {
     return { contents: bare };
   }
 
-  /** Loads a file of a linked package from the user's folder; undefined if the package is not linked. */
+  /**
+   * Loads a file of a linked package from the user's folder; undefined if the
+   * package is not linked.
+   */
   async #loadLinked(path: string): Promise<OnLoadResult | undefined> {
     const file = this.#linkedFile(path);
     if (file === undefined) return undefined;

@@ -1,7 +1,9 @@
 import type { ChildEvent, Setting } from "./child.ts";
 import type { JobState } from "./executors/executor.ts";
 
-/** What a run does with a stage. Its reason is a text: `param lr 4e-4 -> 5e-4`. */
+/**
+ * What a run does with a stage. Its reason is a text: `param lr 4e-4 -> 5e-4`.
+ */
 export type Decision =
   /** Its result is in the cache and its visible output is up to date. */
   | { readonly state: "unchanged"; readonly key: string }
@@ -9,19 +11,28 @@ export type Decision =
   | { readonly state: "restore"; readonly key: string; readonly reason: string }
   /** Its result is not in the cache, or it is forced to run. */
   | { readonly state: "run"; readonly key: string; readonly reason: string }
-  /** An input does not exist yet: the stage runs unless that input turns out as before. */
+  /**
+   * An input does not exist yet: the stage runs unless that input turns out as
+   * before.
+   */
   | { readonly state: "unknown"; readonly reason: string }
   /** Not selected, or blocked by a failure. */
   | { readonly state: "skip"; readonly reason: string };
 
-/** What happens during a run. Renderers turn events into lines, a live table or JSON. */
+/**
+ * What happens during a run. Renderers turn events into lines, a live table or
+ * JSON.
+ */
 export type Event =
   | {
     readonly type: "start";
     readonly pipeline: string;
     readonly stages: readonly string[];
   }
-  /** Resources of the stages and durations of earlier runs, emitted before the first stage runs. */
+  /**
+   * Resources of the stages and durations of earlier runs, emitted before the
+   * first stage runs.
+   */
   | {
     readonly type: "expected";
     readonly stages: readonly ExpectedStage[];
@@ -78,7 +89,9 @@ export type Event =
     readonly message: string;
     readonly log: string;
     readonly retry: boolean;
-    /** Kind of the failure, if it is distinguished; see {@linkcode FailureCode}. */
+    /**
+     * Kind of the failure, if it is distinguished; see {@linkcode FailureCode}.
+     */
     readonly code?: FailureCode;
     /** The parameter of the pipeline, and its value, that mends the fault. */
     readonly setting?: Setting;
@@ -87,7 +100,9 @@ export type Event =
   | {
     readonly type: "interrupted";
     readonly stage: string;
-    /** Where the next run resumes, such as `step 175`; absent if it starts over. */
+    /**
+     * Where the next run resumes, such as `step 175`; absent if it starts over.
+     */
     readonly checkpoint?: string;
     readonly log: string;
   }
@@ -106,13 +121,16 @@ export interface ExpectedStage {
   readonly seconds?: number;
 }
 
-/** Kinds of failures. `output-missing`: a declared file was not written. `reported`: the task reported the error, and its message is complete. */
+/**
+ * Kinds of failures. `output-missing`: a declared file was not written.
+ * `reported`: the task reported the error, and its message is complete.
+ */
 export type FailureCode = "output-missing" | "reported";
 
 /**
  * How a stage ends: its process, an attempt at it, or its run. Messages are
- * meant for the user. Thrown are only bugs, errors of the system, such as a full
- * disk, and `BusyError`.
+ * meant for the user. Thrown are only bugs, errors of the system, such as a
+ * full disk, and `BusyError`.
  */
 export type End<Done, Restart = unknown> =
   | { readonly state: "done" } & Done

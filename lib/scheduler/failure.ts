@@ -1,7 +1,10 @@
 import { isFull, isReadOnly, systemPaths } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 
-/** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
+/**
+ * Thrown when another process holds what a stage needs, and `Settings.wait` is
+ * false.
+ */
 export class BusyError extends Error {
   override readonly name = "BusyError";
 }
@@ -12,7 +15,8 @@ export class NoResultError extends Error {
 
   /**
    * @param id The stage whose result is read.
-   * @param fault The stage whose result is missing, which is this one or one that it needs, and the reason.
+   * @param fault The stage whose result is missing, which is this one or one
+   * that it needs, and the reason.
    */
   constructor(readonly id: string, fault: Record<"stage" | "reason", string>) {
     const { stage, reason } = fault;
@@ -25,10 +29,14 @@ export class NoResultError extends Error {
   }
 }
 
-/** Message of an error. For disk errors, it names the cache and the remedy; for bugs, it has the stack. */
+/**
+ * Message of an error. For disk errors, it names the cache and the remedy; for
+ * bugs, it has the stack.
+ */
 export function messageOf(error: unknown, store: Store): string {
   if (!(error instanceof Error)) return String(error);
-  // The first error is the cause; the other one comes from the clean-up after it.
+  // The first error is the cause; the other one comes from the clean-up after
+  // it.
   if (error instanceof SuppressedError) {
     return messageOf(error.suppressed, store);
   }
@@ -41,7 +49,10 @@ export function fullMessage(error: Error): string {
   return isBug ? error.stack ?? error.message : error.message;
 }
 
-/** Message of an error of the disk or of the cache on it; undefined for other errors. */
+/**
+ * Message of an error of the disk or of the cache on it; undefined for other
+ * errors.
+ */
 function diskMessage(error: Error, { folder }: Store): string | undefined {
   const { message } = error;
   if (isFull(error)) {
@@ -70,8 +81,8 @@ function isBelow(path: string, folder: string): boolean {
 }
 
 /**
- * Calls a function that uses the cache. For errors of the disk, the error thrown
- * has the message of {@linkcode messageOf}.
+ * Calls a function that uses the cache. For errors of the disk, the error
+ * thrown has the message of {@linkcode messageOf}.
  */
 export async function withCache<T>(
   store: Store,

@@ -2,17 +2,24 @@ import type { Event, Expectation, ExpectedStage } from "./events.ts";
 
 type Progress = Event & { readonly type: "progress" };
 
-/** Estimates how long a stage will take, from its progress and earlier runs. Times are in milliseconds. */
+/**
+ * Estimates how long a stage will take, from its progress and earlier runs.
+ * Times are in milliseconds.
+ */
 export class Pace {
   #last: { readonly progress: Progress; readonly at: number } | undefined;
-  /** True if the last report was of other work, such as compiling: the time until the next one is not that of a step. */
+  /**
+   * True if the last report was of other work, such as compiling: the time
+   * until the next one is not that of a step.
+   */
   #isOther = false;
   #milliseconds = 0;
   #units = 0;
 
   /**
    * @param since When it, or its job, started.
-   * @param expected Duration of an earlier run in seconds; undefined if there was none.
+   * @param expected Duration of an earlier run in seconds; undefined if there
+   * was none.
    */
   constructor(readonly since: number, readonly expected: number | undefined) {}
 
@@ -20,7 +27,10 @@ export class Pace {
     return this.#last?.progress;
   }
 
-  /** What the stage does instead of steps, such as compiling; undefined if it takes steps. */
+  /**
+   * What the stage does instead of steps, such as compiling; undefined if it
+   * takes steps.
+   */
   get otherWork(): string | undefined {
     return this.#isOther ? this.#last?.progress.note : undefined;
   }
@@ -74,7 +84,9 @@ export class Forecast {
   /** The stages that have not ended, in the order of the graph. */
   readonly #stages = new Map<string, ExpectedStage>();
   #limits = { cpus: 1, gpus: 0, jobs: 1 };
-  /** Durations of stages in seconds, of this run and of earlier ones, by name. */
+  /**
+   * Durations of stages in seconds, of this run and of earlier ones, by name.
+   */
   readonly #seen = new Map<string, number[]>();
 
   expect({ stages, ...limits }: Omit<Expectation, "type">): void {
@@ -110,7 +122,8 @@ export class Forecast {
    * The time left of the run: of the longest chain of stages that need each
    * other, or of all work if it uses a limit fully.
    *
-   * @param running Seconds left of the stages that run, as far as they are known.
+   * @param running Seconds left of the stages that run, as far as they are
+   * known.
    * @returns Seconds, and whether they are a minimum, since nothing is known of
    * some stages; undefined if nothing is known of any.
    */

@@ -5,7 +5,10 @@ import type { Store } from "../store/store.ts";
 
 /** GPUs that no other stage of the cache uses until they are released. */
 export interface HeldGpus extends Disposable {
-  /** UUIDs where the driver tells them, otherwise the names by which they were chosen. */
+  /**
+   * UUIDs where the driver tells them, otherwise the names by which they were
+   * chosen.
+   */
   readonly ids: readonly string[];
 }
 
@@ -30,8 +33,8 @@ let machineGpus: Promise<string[]> | undefined;
 const PAUSE = 100;
 
 /**
- * Takes GPUs, waiting until they are free. Each is locked by a file in the cache,
- * named after its UUID, whatever it is called here.
+ * Takes GPUs, waiting until they are free. Each is locked by a file in the
+ * cache, named after its UUID, whatever it is called here.
  *
  * @param store The cache that has the locks.
  * @param uuids UUIDs of the machine's GPUs, in the order of their numbers.
@@ -95,7 +98,10 @@ function tryGpus(
   return { taken };
 }
 
-/** UUIDs of the GPUs that this process can open, in the order of their numbers; empty if there is no `nvidia-smi`. */
+/**
+ * UUIDs of the GPUs that this process can open, in the order of their numbers;
+ * empty if there is no `nvidia-smi`.
+ */
 export async function gpuUuids(): Promise<string[]> {
   // Takes 10 ms to load, which a run without GPUs need not wait for.
   const { spawnSync } = await import("node:child_process");
@@ -107,7 +113,10 @@ export async function gpuUuids(): Promise<string[]> {
   return stdout?.match(/^GPU-\S+/gm) ?? [];
 }
 
-/** The UUID of a GPU that is given by its number or by a prefix of its UUID; other names are returned unchanged. */
+/**
+ * The UUID of a GPU that is given by its number or by a prefix of its UUID;
+ * other names are returned unchanged.
+ */
 function uuidOf(name: string, uuids: readonly string[]): string {
   if (/^\d+$/.test(name)) return uuids[Number(name)] ?? name;
   if (!name.startsWith("GPU-")) return name;

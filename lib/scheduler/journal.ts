@@ -1,7 +1,7 @@
 /**
  * The journal of the run of a stage: the events of its processes and of the
- * scheduler, in order, as JSON lines in the run folder. Everyone who follows the
- * stage reads it, and when the run ends, it is the log.
+ * scheduler, in order, as JSON lines in the run folder. Everyone who follows
+ * the stage reads it, and when the run ends, it is the log.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { writeAll } from "../files/files.ts";
@@ -12,7 +12,10 @@ import { isWritten } from "./runs.ts";
 /** An event in a journal, with the seconds since its start. */
 export type LogLine = Event & { readonly at: number };
 
-/** Seconds between two reports of progress in a journal, since a stage may run for days. */
+/**
+ * Seconds between two reports of progress in a journal, since a stage may run
+ * for days.
+ */
 const LOGGED_PROGRESS_PAUSE = 10;
 
 /**
@@ -57,9 +60,9 @@ export class Lines implements Disposable {
   #rest = "";
 
   /**
-   * @param options.keep True to open the file now, which must exist. Otherwise it
-   * is opened whenever it has grown, which makes a network file system look for
-   * what other hosts have written.
+   * @param options.keep True to open the file now, which must exist. Otherwise
+   * it is opened whenever it has grown, which makes a network file system look
+   * for what other hosts have written.
    * @param options.longest Characters after which a line is split.
    */
   constructor(

@@ -1,4 +1,7 @@
-/** What the result of a stage depends on, and the files outside the cache that its parameters name. */
+/**
+ * What the result of a stage depends on, and the files outside the cache that
+ * its parameters name.
+ */
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
@@ -26,7 +29,8 @@ export function keyParts(
   const { declaration, module, params, resources } = stage;
   const inputs = Object.entries(stage.inputs).map(([name, ids]) => {
     const many = declaration.inputs[name]?.many === true;
-    // Only what the task sees of it: so renaming a stage rarely makes others run.
+    // Only what the task sees of it: so renaming a stage rarely makes others
+    // run.
     const parts = ids.map((id): InputPart => {
       const { content, seconds, metrics, machine } = results.get(id)!;
       return {
@@ -158,7 +162,10 @@ function withoutSources(params: Params, sources: Sources): Params {
   return edited(params, sources, (mapping, name) => delete mapping[name]);
 }
 
-/** A copy of the parameters in which the mapping with each source has been edited. */
+/**
+ * A copy of the parameters in which the mapping with each source has been
+ * edited.
+ */
 function edited(
   params: Params,
   sources: Sources,

@@ -36,7 +36,8 @@ const SYSTEM = [
   "/etc/nvidia",
   "/etc/vulkan",
   "/etc/OpenCL",
-  // Landlock itself denies access to the memory, environment and files of other processes in /proc.
+  // Landlock itself denies access to the memory, environment and files of other
+  // processes in /proc.
   "/proc",
   "/sys",
   "/run/opengl-driver",
@@ -74,7 +75,8 @@ export function confined(
     "--cached-only",
     "--no-npm",
     "--no-code-cache",
-    // It runs for milliseconds, so threads and compiled code cost more than they save.
+    // It runs for milliseconds, so threads and compiled code cost more than
+    // they save.
     "--v8-flags=--single-threaded,--jitless",
     "-A",
     import.meta.filename!,
@@ -84,7 +86,9 @@ export function confined(
   ];
 }
 
-/** True if the kernel has Landlock (Linux 5.13 or later, unless it is disabled). */
+/**
+ * True if the kernel has Landlock (Linux 5.13 or later, unless it is disabled).
+ */
 export function hasLandlock(): boolean {
   try {
     return Deno.build.os === "linux" && versionOf(libc()) > 0;
@@ -95,7 +99,9 @@ export function hasLandlock(): boolean {
   }
 }
 
-/** Numbers of system calls, the same on all processors, but for the one of keys. */
+/**
+ * Numbers of system calls, the same on all processors, but for the one of keys.
+ */
 const CREATE_RULESET = 444n;
 const ADD_RULE = 445n;
 const RESTRICT_SELF = 446n;
@@ -134,12 +140,18 @@ const WRITE = rights(
 /** Those that apply to files. */
 const ON_FILES = rights("EXECUTE WRITE_FILE READ_FILE TRUNCATE IOCTL_DEV");
 
-/** Devices without data of other processes, and GPUs. Matched where the stage runs, which may be a node of a cluster. */
+/**
+ * Devices without data of other processes, and GPUs. Matched where the stage
+ * runs, which may be a node of a cluster.
+ */
 const DEVICES = /^(null|zero|full|u?random|nvidia.*|dxg|kfd|dri)$/;
 
 /** Number of rights that each version of Landlock knows, from version 1. */
 const KNOWN_RIGHTS = [13, 14, 15, 15, 16];
-/** Versions since which connections, and signals and abstract sockets, can be denied. */
+/**
+ * Versions since which connections, and signals and abstract sockets, can be
+ * denied.
+ */
 const SINCE_NET = 4;
 const SINCE_SCOPES = 6;
 const BIND_AND_CONNECT = 0b11n;
@@ -210,11 +222,13 @@ function confine({ read, write, net }: Rules): void {
   for (const { name } of Deno.readDirSync("/dev")) {
     if (DEVICES.test(name)) allow(`/dev/${name}`, DEVICE);
   }
-  // With these capabilities, root reads the environment of every process in /proc. Other users have none to drop.
+  // With these capabilities, root reads the environment of every process in
+  // /proc. Other users have none to drop.
   for (const capability of [CAP_SYS_ADMIN, CAP_PERFMON]) {
     prctl(PR_CAPBSET_DROP, capability, 0n, 0n, 0n);
   }
-  // A new session keyring instead of the user's. Containers may deny both calls, then to the stage as well.
+  // A new session keyring instead of the user's. Containers may deny both
+  // calls, then to the stage as well.
   if (
     syscall(KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0n, 0n, 0n) < 0n &&
     syscall(KEYCTL, KEYCTL_GET_KEYRING_ID, SESSION_KEYRING, 0n, 0n) >= 0n

@@ -9,7 +9,10 @@ import { BusyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import type { Limits } from "./settings.ts";
 
-/** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
+/**
+ * Resources of a stage's process. Its number of GPUs is the larger of what the
+ * stage requests and what its runtimes need.
+ */
 export function resourcesOf(
   { runtimes }: Pick<Context, "runtimes">,
   { declaration, resources: { gpu, ...resources }, timeout }: GraphStage,
@@ -31,7 +34,10 @@ export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
   readonly mutex?: string | undefined;
 }
 
-/** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
+/**
+ * The claim of a stage: its mutex and, unless the executor allots them itself,
+ * its resources.
+ */
 export function claimOf(
   context: Pick<Context, "settings" | "runtimes">,
   stage: GraphStage,
@@ -63,7 +69,10 @@ export function expectation(
   };
 }
 
-/** Keeps the running stages of one run within the limits. Among the stages that fit, the one that has waited longest runs first. */
+/**
+ * Keeps the running stages of one run within the limits. Among the stages that
+ * fit, the one that has waited longest runs first.
+ */
 export class Slots {
   readonly #held = new Set<Claim>();
   /** Claims that wait, with what admits them. */
@@ -143,7 +152,8 @@ export async function lockMutex(
  *
  * @returns Undefined if the executor allots GPUs itself.
  * @throws {Error} If the stage needs more than the limits allow.
- * @throws {BusyError} If another process holds them and `Settings.wait` is false.
+ * @throws {BusyError} If another process holds them and `Settings.wait` is
+ * false.
  */
 export async function takeGpus(
   run: Run,
@@ -183,7 +193,8 @@ export async function lock(
 /**
  * Says what a stage waits for.
  *
- * @param isOwn True if another stage of this process holds it: then a stage may wait in any case.
+ * @param isOwn True if another stage of this process holds it: then a stage may
+ * wait in any case.
  * @throws {BusyError} If it may not wait.
  */
 function announceWait(

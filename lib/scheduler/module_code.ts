@@ -87,10 +87,12 @@ export function wasmCode(bytes: Bytes): string {
 }
 
 /**
- * JavaScript without comments, which esbuild otherwise keeps within expressions.
+ * JavaScript without comments, which esbuild otherwise keeps within
+ * expressions.
  *
  * @param maps True to add a source map, from that in the code if it has one.
- * @param define Names that the code does not declare, and what takes their place.
+ * @param define Names that the code does not declare, and what takes their
+ * place.
  */
 export async function withoutComments(
   code: string,

@@ -1,4 +1,7 @@
-/** What Deno says of modules: where their imports lead, and what it makes of TypeScript. */
+/**
+ * What Deno says of modules: where their imports lead, and what it makes of
+ * TypeScript.
+ */
 import { parse } from "@std/jsonc";
 import { digest } from "../files/digest.ts";
 import { readIfThere } from "../files/files.ts";
@@ -64,7 +67,8 @@ export interface Module {
  *
  * @param entries URLs of modules.
  * @param project Folder of `deno.json`.
- * @throws {Error} If `deno.json` is missing or invalid, or does not agree with the lock file.
+ * @throws {Error} If `deno.json` is missing or invalid, or does not agree with
+ * the lock file.
  */
 export async function moduleGraph(
   entries: readonly string[],
@@ -190,7 +194,10 @@ function memberOptions(
   return options;
 }
 
-/** Files in some folders and above that may say where imports lead: those of a workspace, of its members, and of linked packages. */
+/**
+ * Files in some folders and above that may say where imports lead: those of a
+ * workspace, of its members, and of linked packages.
+ */
 function configurations(folders: readonly string[]): string[] {
   const all = new Set(folders);
   for (const folder of all) all.add(dirname(folder));

@@ -5,7 +5,10 @@ import { type Failed, failed } from "./events.ts";
 import type { Rules } from "./landlock.ts";
 import type { Runtime } from "./settings.ts";
 
-/** Variables that Deno itself needs. The task cannot read them unless it declares them. */
+/**
+ * Variables that Deno itself needs. The task cannot read them unless it
+ * declares them.
+ */
 const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
 
 /**
@@ -55,7 +58,8 @@ export function sandboxOf(
   if (!flags.includes("--allow-ffi") || run.length > 0) return { flags };
   const native = runtimes.flatMap((runtime) => runtime.native ?? []);
   const rules: Rules = {
-    // Read only: whoever can write the compiled code there can change every later stage, and the scheduler.
+    // Read only: whoever can write the compiled code there can change every
+    // later stage, and the scheduler.
     read: [denoFolder(), ...read, ...native.flatMap(({ read }) => read)],
     write: [...write, ...native.flatMap(({ write }) => write)],
     net,
@@ -63,17 +67,21 @@ export function sandboxOf(
   return { flags, rules };
 }
 
-/** The flag that grants a permission (`read`, `write`, `env`, `run`) for some values; none if there are no values. */
+/**
+ * The flag that grants a permission (`read`, `write`, `env`, `run`) for some
+ * values; none if there are no values.
+ */
 function allow(name: string, values: readonly string[]): string[] {
   const distinct = new Set(values);
   return distinct.size === 0 ? [] : [`--allow-${name}=${[...distinct]}`];
 }
 
 /**
- * Environment of a stage's process: what Deno and the runtimes need and what the
- * task declares, with a fixed time zone and language.
+ * Environment of a stage's process: what Deno and the runtimes need and what
+ * the task declares, with a fixed time zone and language.
  *
- * @param project Folder of the project, which a task may declare as `DYLORA_PROJECT`.
+ * @param project Folder of the project, which a task may declare as
+ * `DYLORA_PROJECT`.
  */
 export function stageEnvironment(
   permissions: Permissions,

@@ -108,8 +108,8 @@ function inCache(manifest: Manifest): Hit {
 
 /**
  * Determines what a run would do with each stage, in topological order, without
- * running anything. The decision on a stage is unknown if one of its inputs does
- * not exist yet.
+ * running anything. The decision on a stage is unknown if one of its inputs
+ * does not exist yet.
  *
  * @param targets Ids of stages; all stages if empty.
  * @param store The cache, if it is open already.
@@ -133,7 +133,10 @@ export async function plan(
   );
 }
 
-/** Decides on each selected stage, in topological order; it is unknown if one of its inputs does not exist yet. */
+/**
+ * Decides on each selected stage, in topological order; it is unknown if one of
+ * its inputs does not exist yet.
+ */
 async function* decideEach(
   context: Context,
 ): AsyncGenerator<[id: string, Decided | { readonly decision: Unknown }]> {
@@ -156,8 +159,8 @@ async function* decideEach(
 }
 
 /**
- * The results of a stage and of all that it needs, by stage, as a run would find
- * them by their keys.
+ * The results of a stage and of all that it needs, by stage, as a run would
+ * find them by their keys.
  *
  * @param context Opened with the stage as its only target.
  * @throws {NoResultError} If the cache lacks one of them.
@@ -245,7 +248,10 @@ export interface NearestResult {
   readonly code: readonly CodeHunk[];
 }
 
-/** Explains the decision on a stage by comparing its key with that of the most similar other result. */
+/**
+ * Explains the decision on a stage by comparing its key with that of the most
+ * similar other result.
+ */
 export async function explain(
   graph: Graph,
   id: string,

@@ -46,7 +46,8 @@ const INTERVAL = 50;
  * Starts a stage's process, follows it to its end by the files that it writes,
  * and emits its events.
  *
- * @throws {Error} When the process has ended, if its files could not be read or its events not be written.
+ * @throws {Error} When the process has ended, if its files could not be read or
+ * its events not be written.
  */
 export async function follow(
   start: (onState: Job["onState"]) => Execution,
@@ -60,7 +61,8 @@ export async function follow(
   const { interval = INTERVAL } = remote ?? {};
   const poll = () => {
     process.poll();
-    // Not `setInterval()`, which is due at once when a poll has taken long, before the end is heard of.
+    // Not `setInterval()`, which is due at once when a poll has taken long,
+    // before the end is heard of.
     timer = setTimeout(poll, interval);
   };
   let timer = setTimeout(poll, interval);
@@ -90,7 +92,10 @@ class StageProcess {
   #isQueued = false;
   /** Set when it was stopped: how the stage ends then. */
   #stopped: (() => ProcessEnd) | undefined;
-  /** Seconds that are left of its timeout, and of the time to end after its task is done. */
+  /**
+   * Seconds that are left of its timeout, and of the time to end after its task
+   * is done.
+   */
   #left: number;
   #lastLeft: number;
   #polled = performance.now();
@@ -130,14 +135,20 @@ class StageProcess {
     }));
   }
 
-  /** Reads what it has written since the last poll, and stops it if it takes too long. */
+  /**
+   * Reads what it has written since the last poll, and stops it if it takes too
+   * long.
+   */
   poll(): void {
     const isEnding = this.#reported?.type === "done";
     this.#try(() => this.#readFiles());
     this.#checkDeadlines(isEnding);
   }
 
-  /** Compares with the deadlines what had passed at the last poll: an end that came while this thread was busy is known before the next one. */
+  /**
+   * Compares with the deadlines what had passed at the last poll: an end that
+   * came while this thread was busy is known before the next one.
+   */
   #checkDeadlines(isEnding: boolean): void {
     const message = this.#left <= 0
       ? `Timed out after ${this.watch.timeout} s`
@@ -241,7 +252,8 @@ class StageProcess {
     try {
       work();
     } catch (error) {
-      // The log cannot be written (disk full, for instance): go on until the process has ended.
+      // The log cannot be written (disk full, for instance): go on until the
+      // process has ended.
       this.#stop(() => {
         throw error;
       });

@@ -15,15 +15,19 @@ import { visibleFolder } from "./visible.ts";
 export interface OpenResults extends Disposable {
   /** The folder of a stage's result; read only. */
   of(stage: string): string;
-  /** Replaces these folders in a text by those in which the user sees the results of the stages. */
+  /**
+   * Replaces these folders in a text by those in which the user sees the
+   * results of the stages.
+   */
   lastingPaths(text: string): string;
 }
 
 /**
  * Opens the result that a run of a stage would find in the cache, and those of
  * stages that it needs. What is visible in `out/PIPELINE/STAGE` may be another
- * one, of a run with other parameters, or become it at any time; the folders are
- * therefore private ones, with links to the cache, which exist until disposal.
+ * one, of a run with other parameters, or become it at any time; the folders
+ * are therefore private ones, with links to the cache, which exist until
+ * disposal.
  *
  * @param stages The stage and stages that it needs, whose results are opened.
  * @throws {NoResultError} If the cache lacks one of them.
@@ -74,7 +78,10 @@ interface PrivateFolder extends Disposable {
   readonly path: string;
 }
 
-/** Makes a folder in the cache, or one for temporary files if the cache is not writable. */
+/**
+ * Makes a folder in the cache, or one for temporary files if the cache is not
+ * writable.
+ */
 function privateFolder(make: () => PrivateFolder): PrivateFolder {
   try {
     return make();
@@ -115,7 +122,10 @@ export async function openStageLog(
   throw new NoResultError(id, { stage: id, reason: "not in the cache" });
 }
 
-/** Where the log of the last run with a key may be, in the order in which it is moved. */
+/**
+ * Where the log of the last run with a key may be, in the order in which it is
+ * moved.
+ */
 function* logPaths(
   pipeline: string,
   stage: string,

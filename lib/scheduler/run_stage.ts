@@ -40,7 +40,10 @@ import { runTask } from "./run_task.ts";
 import { makeRunFolder, type RunFolder, type StartFolder } from "./runs.ts";
 import { makeVisible, setModes, visibleFolder } from "./visible.ts";
 
-/** How an attempt ends. The stage is decided anew if what its key depends on has changed. */
+/**
+ * How an attempt ends. The stage is decided anew if what its key depends on has
+ * changed.
+ */
 type AttemptEnd = End<Made>;
 
 /** What an attempt has made: measurements, and the folder of the artifact. */
@@ -49,10 +52,15 @@ interface Made {
   readonly output: string;
 }
 
-/** How the run of a stage ends; a failure or an interruption has been emitted. */
+/**
+ * How the run of a stage ends; a failure or an interruption has been emitted.
+ */
 export type StageEnd =
   | End<{ readonly manifest: Manifest }>
-  /** The cache has its result, which another process may have made in the meantime. */
+  /**
+   * The cache has its result, which another process may have made in the
+   * meantime.
+   */
   | { readonly state: "reused"; readonly decided: Reused };
 
 /**
@@ -62,7 +70,8 @@ export type StageEnd =
  * processes runs it.
  *
  * @param results Results of its inputs, by stage.
- * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
+ * @throws {BusyError} If another process holds what it needs and
+ * `Settings.wait` is false.
  */
 export async function runStage(
   run: Run,
@@ -138,7 +147,8 @@ const MAX_STARTS = 3;
  * its own. The process of an earlier start may still live on a node that was
  * lost, so each start has a folder of its own.
  *
- * @param checkpoint Folder for checkpoints; by default, the one of the key, which only one attempt may use.
+ * @param checkpoint Folder for checkpoints; by default, the one of the key,
+ * which only one attempt may use.
  */
 export async function attempt(
   run: Run,
@@ -212,7 +222,11 @@ export async function attempt(
   }
 }
 
-/** Lays out the code and the inputs of a stage in its run folder, as read-only hard links to blobs. Of the inputs' parts in the key, the task sees all but the digest. */
+/**
+ * Lays out the code and the inputs of a stage in its run folder, as read-only
+ * hard links to blobs. Of the inputs' parts in the key, the task sees all but
+ * the digest.
+ */
 async function layOut(
   { store }: Context,
   stage: GraphStage,
@@ -238,9 +252,9 @@ async function layOut(
 }
 
 /**
- * Compares sources with those of the key: their fingerprints, and the content of
- * files that were changed in the tick in which they were read. Undefined if none
- * has changed, not even back again.
+ * Compares sources with those of the key: their fingerprints, and the content
+ * of files that were changed in the tick in which they were read. Undefined if
+ * none has changed, not even back again.
  */
 async function changedSource(
   { store }: Context,
@@ -326,7 +340,10 @@ async function commit(
   return { state: "done", manifest };
 }
 
-/** What computed a stage: the machines of its runtimes, and the threads that it was given. */
+/**
+ * What computed a stage: the machines of its runtimes, and the threads that it
+ * was given.
+ */
 async function machineOf(
   { runtimes }: Context,
   { declaration: { needs }, resources }: GraphStage,
@@ -390,9 +407,9 @@ interface Checkpoint {
 }
 
 /**
- * Creates the checkpoint folder of the next attempt at a key, whose lock must be
- * held. It is the folder of the last attempt under a new name, so that a process
- * of that attempt that is still ending cannot write to it.
+ * Creates the checkpoint folder of the next attempt at a key, whose lock must
+ * be held. It is the folder of the last attempt under a new name, so that a
+ * process of that attempt that is still ending cannot write to it.
  *
  * @param prints Fingerprints of the sources. If they differ from those of the
  * last attempt, its checkpoints are removed: it may have read other contents,

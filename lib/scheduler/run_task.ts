@@ -20,7 +20,10 @@ export interface TaskRun extends Omit<Watch, "folder" | "located" | "timeout"> {
   readonly permissions: Permissions;
   readonly params: Readonly<Record<string, unknown>>;
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
-  /** Files and folders that it may read besides its own folder: sources, and inputs elsewhere. */
+  /**
+   * Files and folders that it may read besides its own folder: sources, and
+   * inputs elsewhere.
+   */
   readonly sources: readonly string[];
   readonly folder: StartFolder;
   readonly checkpoint: string;
@@ -76,7 +79,9 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
     "--no-remote",
     "--cached-only",
     "--no-code-cache",
-    // Deno parses what is not in node_modules, 80 ms for each MB, and cannot remember it where its cache is read-only. Other stages could import modules there that they may not read.
+    // Deno parses what is not in node_modules, 80 ms for each MB, and cannot
+    // remember it where its cache is read-only. Other stages could import
+    // modules there that they may not read.
     ...(rules === undefined ? [] : ["--node-modules-dir=manual"]),
     ...flags,
     folder.code,
@@ -102,7 +107,8 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
           { CUDA_VISIBLE_DEVICES: run.gpus.join() }),
       },
       startsPrograms,
-      // Deno itself keeps a stage without native code and programs from the network.
+      // Deno itself keeps a stage without native code and programs from the
+      // network.
       offline: startsPrograms && permissions.net !== true,
       folder: folder.path,
       checkpoint,
@@ -119,7 +125,8 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
     try {
       await sharedFiles?.keep(sharedFolder(folder, name));
     } catch (error) {
-      // The result is complete without it: the disk may be full, or the folder another user's.
+      // The result is complete without it: the disk may be full, or the folder
+      // another user's.
       const why = error instanceof Error ? error.message : error;
       log(`${sharedFiles!.title} is not kept for later stages: ${why}`);
     }
@@ -127,7 +134,9 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   return end;
 }
 
-/** Folder of the files that a runtime's stages share (`Runtime.sharedFiles`). */
+/**
+ * Folder of the files that a runtime's stages share (`Runtime.sharedFiles`).
+ */
 function sharedFolder({ temporary }: StartFolder, runtime: string): string {
   return join(temporary, `${runtime}-shared`);
 }

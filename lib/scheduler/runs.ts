@@ -12,14 +12,22 @@ import { fingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
 
-/** Private folder of the run of a stage: `runs/...` in the cache. Removed on disposal. */
+/**
+ * Private folder of the run of a stage: `runs/...` in the cache. Removed on
+ * disposal.
+ */
 export interface RunFolder extends Disposable {
   readonly path: string;
   /** Path of its journal. */
   readonly log: string;
-  /** Creates the folder of the next start (0, 1, ...) of the stage's process. */
+  /**
+   * Creates the folder of the next start (0, 1, ...) of the stage's process.
+   */
   start(): StartFolder;
-  /** Removes the folders of all starts, which take the space that another attempt needs. */
+  /**
+   * Removes the folders of all starts, which take the space that another
+   * attempt needs.
+   */
   clear(): void;
 }
 
@@ -40,7 +48,8 @@ export interface StartFolder {
 }
 
 /**
- * Creates the folder of the run of a stage. It is locked until it is disposed of or this process ends.
+ * Creates the folder of the run of a stage. It is locked until it is disposed
+ * of or this process ends.
  */
 export function makeRunFolder(
   store: Store,
@@ -81,7 +90,10 @@ export function makeRunFolder(
   };
 }
 
-/** Lock of a run folder, held by its scheduler. It is outside, so it can be held until the folder is gone. */
+/**
+ * Lock of a run folder, held by its scheduler. It is outside, so it can be held
+ * until the folder is gone.
+ */
 function lockOf(folder: string): string {
   const cache = dirname(dirname(folder));
   return join(cache, "locks", `run-${basename(folder)}`);
@@ -118,7 +130,10 @@ export function makeStart(path: string): StartFolder {
 /** Matches the names of run folders; others are not the scheduler's. */
 const RUN_NAME = /^\d+-[0-9a-f]{8}-\d+-/;
 
-/** Milliseconds after which a folder counts as forgotten in which nothing was created, removed or logged: 14 days. */
+/**
+ * Milliseconds after which a folder counts as forgotten in which nothing was
+ * created, removed or logged: 14 days.
+ */
 const FORGOTTEN = 14 * 24 * 60 * 60 * 1000;
 
 /**

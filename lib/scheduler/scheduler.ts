@@ -24,10 +24,13 @@ import { makeVisible, visibleFolder } from "./visible.ts";
  *
  * @param targets Ids of stages; all stages if empty.
  * @param emit Called with each event; the last one is the summary.
- * @param signal Interrupts the run: running stages are asked to write a checkpoint and end.
+ * @param signal Interrupts the run: running stages are asked to write a
+ * checkpoint and end.
  * @param store The cache, if it is open already.
- * @throws {Error} Before anything runs, naming the sources of the stages that do not exist.
- * @throws {BusyError} After the summary, if another process holds what a stage needs and `Settings.wait` is false.
+ * @throws {Error} Before anything runs, naming the sources of the stages that
+ * do not exist.
+ * @throws {BusyError} After the summary, if another process holds what a stage
+ * needs and `Settings.wait` is false.
  */
 export async function run(
   graph: Graph,
@@ -41,7 +44,8 @@ export async function run(
     const start = performance.now();
     let ends: readonly Settled[];
     {
-      // Before anything else, since opening the context stores blobs that no result needs yet.
+      // Before anything else, since opening the context stores blobs that no
+      // result needs yet.
       using _live = await holdOff(store, signal);
       const context = await openContext(graph, targets, settings, store);
       await checkSources(context);
@@ -107,7 +111,9 @@ interface FailedStage {
   readonly busy?: BusyError;
 }
 
-/** Maximum number of times that a stage starts over because its key has changed. */
+/**
+ * Maximum number of times that a stage starts over because its key has changed.
+ */
 const MAX_TIMES = 5;
 
 /**
@@ -227,7 +233,10 @@ class Scheduler {
     return await runStage(this.#run, stage, decided, results, slots);
   }
 
-  /** Called before the first stage runs: removes the leftovers of dead processes. */
+  /**
+   * Called before the first stage runs: removes the leftovers of dead
+   * processes.
+   */
   async #prepare(): Promise<Slots> {
     const { emit, settings, store } = this.#run;
     const { sweepRuns } = await import("./runs.ts");

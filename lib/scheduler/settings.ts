@@ -12,12 +12,18 @@ export interface Settings {
   readonly out: string;
   /** Runs the stages' processes. */
   readonly executor: Executor;
-  /** Finds the runtimes that tasks need, by name. Each is called at most once per run. */
+  /**
+   * Finds the runtimes that tasks need, by name. Each is called at most once
+   * per run.
+   */
   readonly runtimes: Readonly<Record<string, () => Promise<Runtime>>>;
   readonly limits: Limits;
   /** Ids of stages that run even if their results are in the cache. */
   readonly force: ReadonlySet<string>;
-  /** False if a stage fails, instead of waiting, when another process runs it or holds what it needs. */
+  /**
+   * False if a stage fails, instead of waiting, when another process runs it or
+   * holds what it needs.
+   */
   readonly wait: boolean;
   /** False if no further stage starts after a failure. */
   readonly keepGoing: boolean;
@@ -28,14 +34,17 @@ export interface Settings {
   readonly remote?: RemoteResults | undefined;
 }
 
-/** A result of the cache, or of a remote, whose files need not be in the cache yet. */
+/**
+ * A result of the cache, or of a remote, whose files need not be in the cache
+ * yet.
+ */
 export interface Hit {
   readonly manifest: Manifest;
   /** Name of the remote that has it; undefined if the cache does. */
   readonly from?: string;
   /**
-   * Downloads the result into the cache, unless it is there: its files, then its
-   * manifest. False if that fails; the result is then not found again.
+   * Downloads the result into the cache, unless it is there: its files, then
+   * its manifest. False if that fails; the result is then not found again.
    */
   fetch(): Promise<boolean>;
   /** Downloads some of its files, but not the result. False if that fails. */
@@ -66,18 +75,30 @@ export interface Limits {
   readonly gpus: readonly string[];
 }
 
-/** Something outside the project that a stage's process needs, such as the engine with its native library. */
+/**
+ * Something outside the project that a stage's process needs, such as the
+ * engine with its native library.
+ */
 export interface Runtime {
-  /** Part of the key of every stage that needs it: `tensorflow 2.21.0 cpu linux-x86_64`. */
+  /**
+   * Part of the key of every stage that needs it:
+   * `tensorflow 2.21.0 cpu linux-x86_64`.
+   */
   readonly identity: string;
   /**
    * True if its results depend, in the last bits, on the number of threads. The
    * key then contains the number of processors that the stage asks for.
    */
   readonly threaded?: boolean;
-  /** What computes: the name of the processor, or of the GPU. Results record it beside their seconds. */
+  /**
+   * What computes: the name of the processor, or of the GPU. Results record it
+   * beside their seconds.
+   */
   readonly machine?: () => Promise<string>;
-  /** Number of GPUs that each stage using it needs; 0 by default. Not part of the key. */
+  /**
+   * Number of GPUs that each stage using it needs; 0 by default. Not part of
+   * the key.
+   */
   readonly gpus?: number;
   /** Settings passed to the stage's process. */
   readonly settings: Readonly<Record<string, string | number | boolean>>;
@@ -92,22 +113,32 @@ export interface Runtime {
   };
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
-  /** Files that its stages hand on to later ones, such as compiled code. They affect no result and are part of none. */
+  /**
+   * Files that its stages hand on to later ones, such as compiled code. They
+   * affect no result and are part of none.
+   */
   readonly sharedFiles?: {
     /** What they are, as the start of a message: "Compiled code". */
     readonly title: string;
-    /** Further settings of a stage's process, given the folder for these files. */
+    /**
+     * Further settings of a stage's process, given the folder for these files.
+     */
     settings(folder: string): Readonly<Record<string, string>>;
     /** Paths that the process may read for it. */
     readonly read: readonly string[];
     /** Keeps the files of that folder after the stage has succeeded. */
     keep(folder: string): Promise<void>;
   };
-  /** Makes it usable, for instance by installing a library that is missing or damaged. Called before each stage that needs it. */
+  /**
+   * Makes it usable, for instance by installing a library that is missing or
+   * damaged. Called before each stage that needs it.
+   */
   readonly prepare: () => Promise<void>;
 }
 
-/** Default settings: the project's own `out` folder, and all of this machine. */
+/**
+ * Default settings: the project's own `out` folder, and all of this machine.
+ */
 export function defaultSettings(project: string): Settings {
   const cpus = navigator.hardwareConcurrency;
   return {

@@ -17,7 +17,10 @@ import type { Settings } from "./settings.ts";
 export interface Verification<Difference> {
   /** Id of the stage. */
   readonly stage: string;
-  /** How files differ, by their path; null for a file that only one of the two artifacts has. */
+  /**
+   * How files differ, by their path; null for a file that only one of the two
+   * artifacts has.
+   */
   readonly differing: Readonly<Record<string, Difference | null>>;
   /** Number of files compared. */
   readonly files: number;

@@ -23,7 +23,10 @@ export function visibleFolder(
   return join(out, pipeline, stage);
 }
 
-/** First difference between a folder and an artifact: `output file scores.json is changed`; undefined if they are equal. */
+/**
+ * First difference between a folder and an artifact:
+ * `output file scores.json is changed`; undefined if they are equal.
+ */
 export async function difference(
   folder: string,
   files: readonly TreeFile[],
@@ -57,7 +60,8 @@ export async function difference(
  * The files are copies, so the user may edit them. A folder with files that the
  * cache has not written is moved to `_kept/STAGE/N` beside it as a whole.
  *
- * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
+ * @param fresh Folder with the artifact, which is moved; by default, it is
+ * copied from the cache.
  */
 export async function makeVisible(
   run: Run,
@@ -89,7 +93,10 @@ export async function makeVisible(
   }
 }
 
-/** Gives all files and folders the modes that new ones have, so that a restored output equals the first one. */
+/**
+ * Gives all files and folders the modes that new ones have, so that a restored
+ * output equals the first one.
+ */
 export function setModes(folder: string): void {
   const mask = Deno.umask();
   Deno.chmodSync(folder, 0o777 & ~mask);
@@ -109,7 +116,10 @@ function moves(from: string, to: string): boolean {
   }
 }
 
-/** Moves the visible folder of a stage to `_kept` if it holds anything but files of its results, with contents that the cache has. */
+/**
+ * Moves the visible folder of a stage to `_kept` if it holds anything but files
+ * of its results, with contents that the cache has.
+ */
 async function keepForeign(
   { emit, graph: { pipeline }, settings: { out }, store }: Run,
   stage: string,

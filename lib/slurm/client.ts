@@ -1,4 +1,7 @@
-/** Calls of Slurm's commands, with a time limit for each and a classification of failures. */
+/**
+ * Calls of Slurm's commands, with a time limit for each and a classification of
+ * failures.
+ */
 import { signal } from "../scheduler/executors/local.ts";
 
 /** A failed call. */
@@ -36,19 +39,27 @@ export interface QueuedJob {
 const UNREACHABLE =
   /unable to contact|timed out|connection (refused|failure|reset)|zero bytes|communication|no route|network is unreachable|unable to establish|controller.*(down|not responding)|protocol authentication|munge/i;
 
-/** Messages of clients that are not configured, or whose configuration comes from a controller that does not answer. */
+/**
+ * Messages of clients that are not configured, or whose configuration comes
+ * from a controller that does not answer.
+ */
 const UNUSABLE = /slurm\.conf|configuration (file|source)|clustername|dns srv/i;
 
 /** Messages of limits that are met with fewer jobs at a time, or later. */
 const LIMIT =
   /submit ?(job|limit)|MaxSubmit|job violates accounting\/QOS policy|temporarily unable|resource temporarily unavailable|invalid job array specification|too many (jobs|tasks)/i;
 
-/** A line with the name of the violated limit: `QOSMaxWallDurationPerJobLimit`. */
+/**
+ * A line with the name of the violated limit: `QOSMaxWallDurationPerJobLimit`.
+ */
 const NAMED_LIMIT = /^(sbatch: error: )?(QOS|Assoc|Max|Min)\w+$/m;
 
 /** Runs Slurm's commands. */
 export class SlurmClient {
-  /** True if Slurm is known to be set up here, as it is once a call has succeeded. */
+  /**
+   * True if Slurm is known to be set up here, as it is once a call has
+   * succeeded.
+   */
   isSetUp = false;
 
   /** @param seconds Seconds after which a call is given up. */
@@ -68,7 +79,9 @@ export class SlurmClient {
     throw new SlurmError("refused", `sbatch printed no job number: "${text}"`);
   }
 
-  /** All jobs of this user that the controller still knows, ended ones included. */
+  /**
+   * All jobs of this user that the controller still knows, ended ones included.
+   */
   async queue(): Promise<QueuedJob[]> {
     const text = await this.#call("squeue", [
       "--noheader",
@@ -90,7 +103,10 @@ export class SlurmClient {
     });
   }
 
-  /** Cancels jobs, unless they have ended: asks them to end, and kills them after the `KillWait` of the cluster. */
+  /**
+   * Cancels jobs, unless they have ended: asks them to end, and kills them
+   * after the `KillWait` of the cluster.
+   */
   async cancel(ids: readonly string[]): Promise<void> {
     try {
       await this.#call("scancel", ids);
@@ -146,7 +162,8 @@ export class SlurmClient {
     // This call is always valid, so a failure is the controller's.
     if (command === "squeue") return "unreachable";
     if (command !== "sbatch" || !LIMIT.test(stderr)) return "refused";
-    // A limit whose name is not of submissions is one that the job exceeds by itself.
+    // A limit whose name is not of submissions is one that the job exceeds by
+    // itself.
     const [limit = "submit"] = NAMED_LIMIT.exec(stderr) ?? [];
     return /submit/i.test(limit) ? "limit" : "refused";
   }
@@ -159,7 +176,8 @@ function spawn(command: string, args: readonly string[]): Deno.ChildProcess {
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
-      // Ctrl-C in the terminal is for the scheduler, which decides what happens to its jobs.
+      // Ctrl-C in the terminal is for the scheduler, which decides what happens
+      // to its jobs.
       detached: true,
     }).spawn();
   } catch (error) {

@@ -37,12 +37,14 @@ const PROBE_SECONDS = 300;
 /**
  * Runs stages as jobs of Slurm. Equal stages that become ready together are one
  * job array, no larger than the cluster accepts. One loop follows all jobs:
- * states come from one `squeue` for all, ends from the file that each job writes
- * in its folder.
+ * states come from one `squeue` for all, ends from the file that each job
+ * writes in its folder.
  */
 export class Slurm implements Executor {
   readonly allots = true;
-  /** Of stages that ran here. Jobs whose folder is removed end by themselves. */
+  /**
+   * Of stages that ran here. Jobs whose folder is removed end by themselves.
+   */
   readonly reap = local.reap;
   readonly #client: SlurmClient;
   readonly #machines = new Map<string, string>();
@@ -58,7 +60,10 @@ export class Slurm implements Executor {
   #unreachable = false;
   /** Jobs to cancel. */
   #unwanted: string[] = [];
-  /** Maximum number of jobs per array that the cluster may accept now: half of what it has refused, then more again. */
+  /**
+   * Maximum number of jobs per array that the cluster may accept now: half of
+   * what it has refused, then more again.
+   */
   #largest = Infinity;
   /** Before this time nothing is submitted. */
   #nextSubmission = 0;
@@ -78,7 +83,10 @@ export class Slurm implements Executor {
     return run === "local" ? local : this;
   }
 
-  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
+  /**
+   * Options that determine on which nodes the stages of a task run:
+   * `partition "gpu", constraint ""`.
+   */
   nodesOf(task: string): string {
     const kind = kindOf(this.settings, task);
     const { partition = "", constraint = "", arguments: more = [] } = kind;
@@ -86,7 +94,10 @@ export class Slurm implements Executor {
       .join(", ");
   }
 
-  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
+  /**
+   * Sets the processors and GPUs that these nodes must have; see
+   * {@linkcode nodesOf}.
+   */
   expect(nodes: string, machine: string): void {
     this.#machines.set(nodes, machine);
   }
@@ -263,7 +274,10 @@ export class Slurm implements Executor {
     this.#nextQueue = performance.now() + this.#pause;
   }
 
-  /** Calls a command. If the controller does not answer, shows a message and returns undefined. */
+  /**
+   * Calls a command. If the controller does not answer, shows a message and
+   * returns undefined.
+   */
   async #reach<T>(call: () => Promise<T>): Promise<T | undefined> {
     try {
       const result = await call();
@@ -321,7 +335,10 @@ export class Slurm implements Executor {
     }
   }
 
-  /** Submits jobs as one array. Returns false if nothing more can be submitted now. */
+  /**
+   * Submits jobs as one array. Returns false if nothing more can be submitted
+   * now.
+   */
   async #submitBatch(jobs: readonly SlurmJob[]): Promise<boolean> {
     const batch = crypto.randomUUID().slice(0, 13);
     for (const [i, job] of jobs.entries()) {

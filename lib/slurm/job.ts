@@ -16,17 +16,28 @@ interface JobListener {
   readonly pace: Intervals;
   /** Requests the states of jobs soon. */
   askNow(): void;
-  /** Called when a job is no longer followed; it may go on if it is not over. */
+  /**
+   * Called when a job is no longer followed; it may go on if it is not over.
+   */
   finished(job: SlurmJob, isOver: boolean): void;
 }
 
-/** Milliseconds after which a submission whose outcome is unknown counts as failed. */
+/**
+ * Milliseconds after which a submission whose outcome is unknown counts as
+ * failed.
+ */
 const SETTLING = 2_000;
 
-/** Milliseconds between the exit file of a stopped job and its end in `squeue`, at most. */
+/**
+ * Milliseconds between the exit file of a stopped job and its end in `squeue`,
+ * at most.
+ */
 const CONFIRMING = 10_000;
 
-/** A start of a stage as a job of Slurm, from when it is ready to be submitted to its end. */
+/**
+ * A start of a stage as a job of Slurm, from when it is ready to be submitted
+ * to its end.
+ */
 export class SlurmJob {
   readonly started = Promise.withResolvers<void>();
   readonly ended = Promise.withResolvers<Ended>();
@@ -34,7 +45,10 @@ export class SlurmJob {
   ready = performance.now();
   /** Its submission, from just before `sbatch` is called. */
   submission: {
-    /** Comment of its job array, by which it is found before its number is known. */
+    /**
+     * Comment of its job array, by which it is found before its number is
+     * known.
+     */
     readonly batch: string;
     /** Index in the array; undefined if the batch is a job of its own. */
     readonly index: number | undefined;
@@ -47,7 +61,10 @@ export class SlurmJob {
   stop: "wanted" | "asked" | undefined;
   /** Its exit file, once all of its output is visible as well. */
   #end: End | undefined;
-  /** Since when its exit file is there, Slurm says that it is over, and `squeue` has not listed it. */
+  /**
+   * Since when its exit file is there, Slurm says that it is over, and `squeue`
+   * has not listed it.
+   */
   #written: number | undefined;
   #over: number | undefined;
   #missing: number | undefined;
@@ -93,7 +110,8 @@ export class SlurmJob {
         `The output of job ${this.id} on node "${end.node}" is not complete here after ${pace.late} s: check the file system of "${folder}"`,
       );
     }
-    // Why it failed, or that a stopped job has ended as a whole, only Slurm knows.
+    // Why it failed, or that a stopped job has ended as a whole, only Slurm
+    // knows.
     const isClear = end.code === 0 || end.cause === "machine";
     if (this.stop === undefined && isClear || since > CONFIRMING) {
       return this.#finishBy(end);
@@ -102,7 +120,10 @@ export class SlurmJob {
     this.#end = end;
   }
 
-  /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
+  /**
+   * Updates the job from its line of `squeue`; undefined if it is not listed.
+   * Returns true if something changed.
+   */
   update(listed: QueuedJob | undefined): boolean {
     const { pace } = this.listener;
     const now = performance.now();
@@ -147,7 +168,8 @@ export class SlurmJob {
       }
       return changed;
     }
-    // A job that was killed may not have written an exit file, or it may appear late.
+    // A job that was killed may not have written an exit file, or it may appear
+    // late.
     if (
       hasBegun(this.job.folder) && this.#written === undefined &&
       over < 2000 * pace.queue
@@ -217,7 +239,10 @@ type Verdict =
   | "ended"
   | {
     readonly reason: string;
-    /** Whether it starts again: in any case, or if it has left a checkpoint. By default, the stage fails. */
+    /**
+     * Whether it starts again: in any case, or if it has left a checkpoint. By
+     * default, the stage fails.
+     */
     readonly again?: "always" | "from checkpoint";
   };
 
@@ -246,7 +271,8 @@ export function verdict(
     case "FAILED":
       return "ended";
     case "PENDING":
-      // Slurm holds a job that a node did not start until an administrator releases it.
+      // Slurm holds a job that a node did not start until an administrator
+      // releases it.
       return /launch failed/i.test(why)
         ? ends(`could not start (${why})`, "always")
         : "active";

@@ -1,4 +1,7 @@
-/** The script of a job, and the files in its folder by which it tells how it began and ended. */
+/**
+ * The script of a job, and the files in its folder by which it tells how it
+ * began and ended.
+ */
 import { shellWord } from "../files/shell_word.ts";
 import { join } from "node:path";
 import type { Job } from "../scheduler/executors/executor.ts";
@@ -15,7 +18,10 @@ export interface End {
   /** Milliseconds since 1970. */
   readonly began: number;
   readonly ended: number;
-  /** `limit`: Slurm announced the time limit. `term`: something sent SIGTERM. `alone`: the scheduler is gone. `machine`: the node has another engine. */
+  /**
+   * `limit`: Slurm announced the time limit. `term`: something sent SIGTERM.
+   * `alone`: the scheduler is gone. `machine`: the node has another engine.
+   */
   readonly cause: "" | "limit" | "term" | "alone" | "machine";
   /** Bytes of the files that the process appends to. */
   readonly events: number;
@@ -26,7 +32,10 @@ export interface End {
   readonly bytes: number;
 }
 
-/** The script of a batch: task I of the array runs the job in the I-th folder. Without an array, there is one. */
+/**
+ * The script of a batch: task I of the array runs the job in the I-th folder.
+ * Without an array, there is one.
+ */
 export function batchScript(folders: readonly string[]): string {
   return `#!/bin/bash
 folders=(
@@ -37,10 +46,13 @@ cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh
 }
 
 /**
- * Writes the script that a job runs in its folder. It has the job's environment, so only its owner can read it.
+ * Writes the script that a job runs in its folder. It has the job's
+ * environment, so only its owner can read it.
  *
- * @param options.alive File to which the scheduler writes something else in each beat while it lives.
- * @param options.machine The processors and GPUs that the node must have, if they matter.
+ * @param options.alive File to which the scheduler writes something else in
+ * each beat while it lives.
+ * @param options.machine The processors and GPUs that the node must have, if
+ * they matter.
  * @param options.seesGpus True if it may use the GPUs that Slurm allots to it.
  */
 export function writeScript(
@@ -189,7 +201,10 @@ export function hasCheckpoint(job: Job): boolean {
     .some((path) => (fingerprint(path)?.modified ?? 0) > began);
 }
 
-/** Files at any depth. Reading a folder makes a network file system ask for its present state. */
+/**
+ * Files at any depth. Reading a folder makes a network file system ask for its
+ * present state.
+ */
 function filesIn(folder: string): string[] {
   return [...entriesBelow(folder)]
     .flatMap(({ path, isFile }) => isFile ? [path] : []);

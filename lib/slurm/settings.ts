@@ -1,15 +1,24 @@
-/** What a user's profile says of jobs of Slurm, and the options of `sbatch` that follow from it. */
+/**
+ * What a user's profile says of jobs of Slurm, and the options of `sbatch` that
+ * follow from it.
+ */
 import * as z from "zod";
 import { Bytes, Duration } from "../pipeline/schema.ts";
 import type { Job } from "../scheduler/executors/executor.ts";
 
-/** How jobs of one kind of stage are submitted. Most are the option of `sbatch` of the same name. */
+/**
+ * How jobs of one kind of stage are submitted. Most are the option of `sbatch`
+ * of the same name.
+ */
 const KIND = {
   partition: z.string().min(1).optional(),
   account: z.string().min(1).optional(),
   qos: z.string().min(1).optional(),
   constraint: z.string().min(1).optional(),
-  /** Seconds and bytes, for stages without `resources.time` and `resources.memory`. */
+  /**
+   * Seconds and bytes, for stages without `resources.time` and
+   * `resources.memory`.
+   */
   time: Duration.optional(),
   memory: Bytes.optional(),
   /** Maximum number of jobs of a task at a time. */
@@ -20,7 +29,10 @@ const KIND = {
 
 const SlurmKind = z.strictObject({
   ...KIND,
-  /** Where its stages run: as jobs, or where the scheduler runs. By default, the task decides. */
+  /**
+   * Where its stages run: as jobs, or where the scheduler runs. By default, the
+   * task decides.
+   */
   run: z.enum(["slurm", "local"]).optional(),
 });
 export type SlurmKind = z.output<typeof SlurmKind>;
@@ -30,9 +42,15 @@ export const SLURM_PROFILE = {
   ...KIND,
   /** Seconds before its limit at which a job is asked to write a checkpoint. */
   warning: Duration.optional(),
-  /** How the scheduler itself is submitted. By default, its partition, account and QOS are those of jobs. */
+  /**
+   * How the scheduler itself is submitted. By default, its partition, account
+   * and QOS are those of jobs.
+   */
   scheduler: z.strictObject(KIND).omit({ jobs: true }).optional(),
-  /** Differences for some tasks, by name or by a pattern with `*`. The last match counts. */
+  /**
+   * Differences for some tasks, by name or by a pattern with `*`. The last
+   * match counts.
+   */
   stages: z.record(z.string(), SlurmKind).optional(),
 };
 const SlurmProfile = z.object(SLURM_PROFILE);
@@ -44,14 +62,20 @@ export interface SlurmSettings
   /** Maximum number of jobs of all tasks at a time. */
   readonly jobs: number;
   readonly stages: Readonly<Record<string, SlurmKind>>;
-  /** Folder that all nodes see, for the file by which jobs see that the scheduler lives. */
+  /**
+   * Folder that all nodes see, for the file by which jobs see that the
+   * scheduler lives.
+   */
   readonly folder: string;
   readonly pace: Intervals;
 }
 
 /** Intervals and time limits, in seconds. */
 export const INTERVALS = {
-  /** A batch of equal stages is submitted when no further one has become ready for this time. */
+  /**
+   * A batch of equal stages is submitted when no further one has become ready
+   * for this time.
+   */
   gather: 0.2,
   /** Interval between two checks of the files of running jobs. */
   files: 0.5,
@@ -65,11 +89,17 @@ export const INTERVALS = {
   vanished: 300,
   /** Heartbeat interval; jobs end when the heartbeat stops. */
   beat: 5,
-  /** Time between asking a stage to end, as the scheduler is gone, and killing it. */
+  /**
+   * Time between asking a stage to end, as the scheduler is gone, and killing
+   * it.
+   */
   grace: 15,
   /** Time limit of a call of a Slurm command. */
   call: 60,
-  /** Time before its limit at which a job is asked to write a checkpoint and end; at most a quarter of the limit. */
+  /**
+   * Time before its limit at which a job is asked to write a checkpoint and
+   * end; at most a quarter of the limit.
+   */
   warning: 120,
 };
 export type Intervals = Readonly<typeof INTERVALS>;
@@ -102,7 +132,10 @@ export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
 /** Options of `sbatch` for every job. */
 const COMMON = ["--input=/dev/null", "--nodes=1", "--ntasks=1"];
 
-/** Options of `sbatch` for a job, except those of the array. Equal jobs have equal options. */
+/**
+ * Options of `sbatch` for a job, except those of the array. Equal jobs have
+ * equal options.
+ */
 export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const kind = kindOf(settings, job.task);
   const { cpus, gpus, timeout = Infinity } = job.resources;
@@ -111,7 +144,8 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const warning = Math.min(settings.pace.warning, time / 4);
   return [
     ...COMMON,
-    // Passes no environment, neither of the scheduler nor of a login shell on the node: the script sets its own.
+    // Passes no environment, neither of the scheduler nor of a login shell on
+    // the node: the script sets its own.
     "--export=NIL",
     // The scheduler starts it again itself, in another folder.
     "--no-requeue",

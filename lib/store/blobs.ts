@@ -34,7 +34,10 @@ export function limited() {
   };
 }
 
-/** Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are read-only and never change. */
+/**
+ * Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are
+ * read-only and never change.
+ */
 export class Blobs {
   constructor(readonly folder: string, private readonly stats: Stats) {}
 
@@ -50,21 +53,31 @@ export class Blobs {
       .filter(isDigest).toArray();
   }
 
-  /** True if the blob exists and its content matches its digest. It is read only if its size, mtime or inode have changed. */
+  /**
+   * True if the blob exists and its content matches its digest. It is read only
+   * if its size, mtime or inode have changed.
+   */
   async holds(blob: string): Promise<boolean> {
     return await this.stats.digest(this.path(blob), "blob") === blob;
   }
 
-  /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
+  /**
+   * Stores a copy of a file. The digest is that of the stored bytes, even if
+   * the file changes in the meantime.
+   */
   async put(path: string): Promise<FileDigest> {
     return await this.#import((copy) => Deno.copyFile(path, copy));
   }
 
-  /** Stores copies of files, as {@linkcode put} does, several at a time: the disk flushes them together. */
+  /**
+   * Stores copies of files, as {@linkcode put} does, several at a time: the
+   * disk flushes them together.
+   */
   async putAll(paths: readonly string[]): Promise<FileDigest[]> {
     const limit = limited();
     const stored = paths.map((path) => limit(() => this.put(path)));
-    // All have ended before an error is thrown: nobody removes a file that is still read.
+    // All have ended before an error is thrown: nobody removes a file that is
+    // still read.
     await Promise.allSettled(stored);
     return await Promise.all(stored);
   }
@@ -113,7 +126,10 @@ export class Blobs {
     Deno.chmodSync(path, 0o666 & ~Deno.umask());
   }
 
-  /** Hard-links a blob to a new path, or copies it where the file system has no hard links. */
+  /**
+   * Hard-links a blob to a new path, or copies it where the file system has no
+   * hard links.
+   */
   async linkTo(blob: string, path: string): Promise<void> {
     Deno.mkdirSync(dirname(path), { recursive: true });
     await linkOrCopy(this.path(blob), path);
@@ -124,7 +140,10 @@ export class Blobs {
     removeIfThere(this.path(blob));
   }
 
-  /** Gives the file that `write` makes the name of its digest when it is on the disk; removes it if that is not the one `expected`, or not new. */
+  /**
+   * Gives the file that `write` makes the name of its digest when it is on the
+   * disk; removes it if that is not the one `expected`, or not new.
+   */
   async #import(
     write: (path: string) => Promise<void>,
     expected?: FileDigest,
@@ -152,7 +171,10 @@ export class Blobs {
   }
 }
 
-/** Writes what the system holds back of a file, or of the entries of a folder, to the disk. */
+/**
+ * Writes what the system holds back of a file, or of the entries of a folder,
+ * to the disk.
+ */
 async function flush(path: string): Promise<void> {
   using opened = await Deno.open(path);
   await opened.sync();
@@ -168,19 +190,28 @@ export interface TreeFile {
   readonly blob: string;
 }
 
-/** Thrown when an artifact's folder contains something other than files and folders. */
+/**
+ * Thrown when an artifact's folder contains something other than files and
+ * folders.
+ */
 export class NotAFileError extends Error {
   override readonly name = "NotAFileError";
 }
 
-/** Digest of an artifact: of the paths and contents of its files, independent of their order. */
+/**
+ * Digest of an artifact: of the paths and contents of its files, independent of
+ * their order.
+ */
 export async function treeDigest(
   files: readonly TreeFile[],
 ): Promise<string> {
   return await digest(treeText(files));
 }
 
-/** Listing of files as text: canonical JSON of `[path, blob]` pairs, sorted by path. */
+/**
+ * Listing of files as text: canonical JSON of `[path, blob]` pairs, sorted by
+ * path.
+ */
 export function treeText(files: readonly TreeFile[]): string {
   return canonicalJson(
     files.map(({ path, blob }) => [path, blob])
@@ -196,8 +227,10 @@ export function filesIn(listing: string): Map<string, string> {
 /**
  * Paths of all files below a folder, sorted, with forward slashes.
  *
- * @param links Whether symbolic links are an error (as in artifacts) or followed.
- * @throws {NotAFileError} If an entry is neither a file nor a folder, or a link leads to a folder that contains it.
+ * @param links Whether symbolic links are an error (as in artifacts) or
+ * followed.
+ * @throws {NotAFileError} If an entry is neither a file nor a folder, or a link
+ * leads to a folder that contains it.
  */
 export function listFiles(
   folder: string,
@@ -206,7 +239,10 @@ export function listFiles(
   return listTree(folder, links).filter((path) => !path.endsWith("/"));
 }
 
-/** As {@linkcode listFiles}, with the folders in it that are empty; their paths end with a slash. */
+/**
+ * As {@linkcode listFiles}, with the folders in it that are empty; their paths
+ * end with a slash.
+ */
 export function listTree(
   folder: string,
   links: "refuse" | "follow",
@@ -214,7 +250,10 @@ export function listTree(
   return [...walk(folder, links, [])].sort();
 }
 
-/** @param above Real paths of the folders that contain this one, if links are followed. */
+/**
+ * @param above Real paths of the folders that contain this one, if links are
+ * followed.
+ */
 function* walk(
   folder: string,
   links: "refuse" | "follow",

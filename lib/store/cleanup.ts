@@ -42,7 +42,10 @@ export interface CleanUp {
   readonly freed: number;
   /** Bytes of the cache that are left. */
   readonly left: number;
-  /** Number of results that nothing may remove, by the reason; some have several. */
+  /**
+   * Number of results that nothing may remove, by the reason; some have
+   * several.
+   */
   readonly kept: {
     readonly pinned: number;
     /** Of the latest runs. */
@@ -74,7 +77,8 @@ export async function cleanUp(
   const keepers = {
     pinned: new Set(store.pins.read()),
     recent: new Set(store.recentRuns.keys()),
-    // Without its record, what an output folder shows would count as the user's.
+    // Without its record, what an output folder shows would count as the
+    // user's.
     shown: new Set(store.histories.shown(dirname(store.folder))),
   };
   const keptFor = (reason: keyof typeof keepers) =>
@@ -88,7 +92,8 @@ export async function cleanUp(
   const removeResult = (manifest: Manifest) => {
     if (isNeeded(manifest.key)) return;
     size -= fileSize(store.manifests.path(manifest.key));
-    // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
+    // The manifest goes first: blobs without a manifest are harmless, a
+    // manifest without its blobs is not.
     store.manifests.remove(manifest.key);
     removed.push(manifest.key);
     for (const blob of blobsOf(manifest)) {
@@ -146,7 +151,10 @@ function countUsers(manifests: readonly Manifest[]): Map<string, number> {
   return users;
 }
 
-/** Blobs that a result needs: its files, its log and, for explanations, its code and the listings of its sources. */
+/**
+ * Blobs that a result needs: its files, its log and, for explanations, its code
+ * and the listings of its sources.
+ */
 function blobsOf({ files, log, parts }: Manifest): Set<string> {
   return new Set([
     ...files.map(({ blob }) => blob),
@@ -159,10 +167,15 @@ function blobsOf({ files, log, parts }: Manifest): Set<string> {
 /** Matches the names of locks. */
 const LOCK = /^([0-9a-f]{64}|mutex-[0-9a-f]{16})$/;
 
-/** Milliseconds after which a temporary file has no writer any more: an hour. */
+/**
+ * Milliseconds after which a temporary file has no writer any more: an hour.
+ */
 const TEMPORARY_AGE = 60 * 60 * 1000;
 
-/** Removes blobs that no result needs, locks and half-made copies; files of other names are not the cache's. */
+/**
+ * Removes blobs that no result needs, locks and half-made copies; files of
+ * other names are not the cache's.
+ */
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
   for (const blob of store.blobs.all()) {
     if (!((users.get(blob) ?? 0) > 0)) store.blobs.remove(blob);
@@ -228,7 +241,9 @@ export function listResults(store: Store): Listed[] {
   })).sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
-/** Bytes of the cache, except for run folders: their inputs are links to blobs. */
+/**
+ * Bytes of the cache, except for run folders: their inputs are links to blobs.
+ */
 function cacheSize(store: Store): number {
   return entriesOf(store.folder).reduce(
     (sum, { name, isDirectory }) =>
@@ -255,7 +270,11 @@ export function diskUse(store: Store) {
   };
 }
 
-/** Reads all blobs and manifests, compares them with their digests and removes those that are damaged, or of another version, so that their stages run again. */
+/**
+ * Reads all blobs and manifests, compares them with their digests and removes
+ * those that are damaged, or of another version, so that their stages run
+ * again.
+ */
 export async function audit(store: Store) {
   using _live = await holdOff(store);
   const damaged: string[] = [];
@@ -288,7 +307,10 @@ export async function audit(store: Store) {
   };
 }
 
-/** Checkpoints by key: their folders, bytes, and the time of the last write, in milliseconds since 1970. */
+/**
+ * Checkpoints by key: their folders, bytes, and the time of the last write, in
+ * milliseconds since 1970.
+ */
 function checkpointsOf(store: Store) {
   return entriesOf(store.path("checkpoints"))
     .filter(({ name }) => isDigest(name))

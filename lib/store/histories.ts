@@ -48,13 +48,17 @@ export class Histories {
       .map(({ name }) => name);
   }
 
-  /** Ids of the stages of a pipeline that have run, in the order of their names. */
+  /**
+   * Ids of the stages of a pipeline that have run, in the order of their names.
+   */
   stages(pipeline: string): string[] {
     return entriesOf(join(this.folder, pipeline))
       .flatMap(({ name }) => /^(.+)\.json$/.exec(name)?.[1] ?? []).sort();
   }
 
-  /** A pipeline, and the names under which its runs with `--name` are recorded. */
+  /**
+   * A pipeline, and the names under which its runs with `--name` are recorded.
+   */
   named(pipeline: string): string[] {
     const others = entriesOf(this.folder).map(({ name }) => name)
       .filter((name) => name.startsWith(`${pipeline}@`));
@@ -96,7 +100,10 @@ export class Histories {
     return join(this.folder, pipeline, `${stage}.json`);
   }
 
-  /** Replaces a history, which runs with other parameters may change at the same time. */
+  /**
+   * Replaces a history, which runs with other parameters may change at the same
+   * time.
+   */
   async #change(
     pipeline: string,
     stage: string,
@@ -112,7 +119,10 @@ export class Histories {
 /** Number of latest runs per pipeline whose results a clean-up keeps. */
 const RUNS = 10;
 
-/** Keys of the results of the latest runs of each pipeline: `used/PIPELINE.json`. */
+/**
+ * Keys of the results of the latest runs of each pipeline:
+ * `used/PIPELINE.json`.
+ */
 export class RecentRuns {
   constructor(readonly folder: string) {}
 

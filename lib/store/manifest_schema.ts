@@ -15,7 +15,9 @@ export interface ForeignManifest extends ManifestBody {
 const Digest = z.string().refine(isDigest);
 const Amount = z.number().nonnegative();
 
-/** A text that cannot control a terminal or forge the line of another result. */
+/**
+ * A text that cannot control a terminal or forge the line of another result.
+ */
 const Line = z.string().regex(/^\P{Cc}*$/u);
 
 /** A path that cannot leave the folder to which it is joined. */

@@ -24,7 +24,10 @@ export interface InputPart {
   readonly machine?: string;
 }
 
-/** Everything that a stage's result depends on. The SHA-256 of its canonical JSON is the stage's key. */
+/**
+ * Everything that a stage's result depends on. The SHA-256 of its canonical
+ * JSON is the stage's key.
+ */
 export interface KeyParts {
   /** Blob of the bundle of the task. */
   readonly code: string;
@@ -37,7 +40,10 @@ export interface KeyParts {
   readonly runtimes: Readonly<Record<string, string>>;
 }
 
-/** Parameters by dot path: those of nested mappings one by one, lists as a whole. */
+/**
+ * Parameters by dot path: those of nested mappings one by one, lists as a
+ * whole.
+ */
 export function byDotPath(
   params: Readonly<Record<string, unknown>>,
 ): [path: string, value: unknown][] {
@@ -50,7 +56,9 @@ export function byDotPath(
   });
 }
 
-/** Record of a successful run of a stage: the file `manifests/ab/cdef....json`. */
+/**
+ * Record of a successful run of a stage: the file `manifests/ab/cdef....json`.
+ */
 export interface Manifest extends ManifestBody {
   readonly version: typeof MANIFEST_VERSION;
   /** What the key is the digest of. */
@@ -68,11 +76,17 @@ export interface ManifestBody {
   readonly stage: string;
   /** Version of Deno, and what ran on it. */
   readonly runtime: string;
-  /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
+  /**
+   * What computed it, on which its seconds depend; absent if it needed no
+   * runtime that says so.
+   */
   readonly machine?: string;
   /** When the run started, as `toISOString()` writes it. */
   readonly started: string;
-  /** Wall-clock seconds, to the millisecond, with those of the attempts that it resumed. */
+  /**
+   * Wall-clock seconds, to the millisecond, with those of the attempts that it
+   * resumed.
+   */
   readonly seconds: number;
   /** Last value of each metric. */
   readonly metrics: Readonly<Record<string, number>>;

@@ -9,8 +9,8 @@ const VERSION = 1;
 type Sections = Record<string, Record<string, unknown>>;
 
 /**
- * `memo.json`: facts cached between runs, in sections: digests of files, code of
- * tasks, sources and keys of stages. It can be deleted at any time.
+ * `memo.json`: facts cached between runs, in sections: digests of files, code
+ * of tasks, sources and keys of stages. It can be deleted at any time.
  */
 export class Memo {
   readonly #path: string;
@@ -33,7 +33,10 @@ export class Memo {
     this.#isSaved = false;
   }
 
-  /** Writes new entries, merged with those of other processes, if the cache is writable and the disk has space. */
+  /**
+   * Writes new entries, merged with those of other processes, if the cache is
+   * writable and the disk has space.
+   */
   async save(): Promise<void> {
     if (this.#isSaved) return;
     try {
@@ -50,7 +53,10 @@ export class Memo {
     }
   }
 
-  /** Keeps the entries of one section that pass a test, and drops all other sections. */
+  /**
+   * Keeps the entries of one section that pass a test, and drops all other
+   * sections.
+   */
   async prune(section: string, keep: (name: string) => boolean): Promise<void> {
     await this.#edit((saved) => {
       const entries = Object.entries(saved[section] ?? {});

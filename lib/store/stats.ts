@@ -2,18 +2,24 @@ import { digestFile } from "../files/digest.ts";
 import { fingerprint, same, settled } from "../files/fingerprints.ts";
 import type { Memo } from "./memo.ts";
 
-/** Digest of a file when it had a certain fingerprint: size, modified, changed, inode, blob. */
+/**
+ * Digest of a file when it had a certain fingerprint: size, modified, changed,
+ * inode, blob.
+ */
 type Row = readonly [number, number, number, number, string];
 
 /** Section of {@linkcode Memo}. */
 const SECTION = "files";
 
-/** What the digest of a file is for. A `blob` of the cache never changes; its ctime does, with every hard link to it. */
+/**
+ * What the digest of a file is for. A `blob` of the cache never changes; its
+ * ctime does, with every hard link to it.
+ */
 type Kind = "file" | "blob";
 
 /**
- * Digests of files by path and fingerprint, so that unchanged files are not read
- * again. A file that was changed in the tick in which it is read ("racily
+ * Digests of files by path and fingerprint, so that unchanged files are not
+ * read again. A file that was changed in the tick in which it is read ("racily
  * clean") is read again the next time.
  */
 export class Stats {
@@ -49,7 +55,9 @@ export class Stats {
     return blob;
   }
 
-  /** Forgets all files that no longer exist, and everything else in the memo. */
+  /**
+   * Forgets all files that no longer exist, and everything else in the memo.
+   */
   async prune(): Promise<void> {
     await this.memo.prune(SECTION, (path) => fingerprint(path) !== undefined);
   }

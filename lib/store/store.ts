@@ -47,7 +47,10 @@ export class Store {
     }
   }
 
-  /** Records that a stage's result is now the one of this key, if the cache is writable. */
+  /**
+   * Records that a stage's result is now the one of this key, if the cache is
+   * writable.
+   */
   async noteResult(
     pipeline: string,
     stage: string,

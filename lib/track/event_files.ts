@@ -41,8 +41,10 @@ export async function writeEventFiles(
 /**
  * An event file: records whose data are protocol buffers of the type `Event`.
  *
- * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto
- * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
+ * @see
+ * https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto
+ * @see
+ * https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
  */
 function eventFile(run: RecordedRun): Buffer<ArrayBuffer> {
   const summary = (write: Write) => inside([5, 1], write);
@@ -87,7 +89,8 @@ function inside(fields: readonly number[], write: Write): Write {
  * `Summary.Value` with the settings of the run, as TensorBoard's plugin for
  * hyperparameters reads them.
  *
- * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
+ * @see
+ * https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
  */
 function hyperparameters({ params, started }: RecordedRun): Write {
   const value = (it: BinaryWriter, value: string | number | boolean) =>
@@ -116,7 +119,8 @@ function hyperparameters({ params, started }: RecordedRun): Write {
 /**
  * A record of TensorFlow's files: length, its checksum, data, their checksum.
  *
- * @see https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/lib/io/record_writer.h
+ * @see
+ * https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/lib/io/record_writer.h
  */
 function record(data: Uint8Array): Uint8Array {
   const length = Buffer.alloc(8);

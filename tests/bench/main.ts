@@ -1,4 +1,7 @@
-/** `deno task bench NAME ...`: runs `tests/bench/NAME/bench.ts` with the rest of the arguments. */
+/**
+ * `deno task bench NAME ...`: runs `tests/bench/NAME/bench.ts` with the rest of
+ * the arguments.
+ */
 import {
   type Command,
   EXIT,

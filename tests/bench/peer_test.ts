@@ -50,7 +50,8 @@ Deno.test({
         config,
         modules_to_save,
       });
-      // A and B of two projections in two layers; dense and its bias, and the last layer of the head.
+      // A and B of two projections in two layers; dense and its bias, and the
+      // last layer of the head.
       assertEquals(trained, 2 * 2 * 2 * 8 * 32 + 32 * 32 + 32 + 2 * 32 + 2);
       const first = await peer.step(2);
       assertEquals(first.seconds.length, 2);

@@ -2,7 +2,10 @@ import { join } from "node:path";
 
 const root = join(import.meta.dirname!, "../..");
 
-/** A pipeline of this project whose runs are timed, with an output folder of its own. */
+/**
+ * A pipeline of this project whose runs are timed, with an output folder of its
+ * own.
+ */
 export class TimedPipeline implements Disposable {
   readonly #file: string;
   readonly #settings: readonly string[];

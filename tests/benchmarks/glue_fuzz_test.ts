@@ -22,7 +22,10 @@ const PIECES = fc.oneof(
   fc.string({ maxLength: 5, unit: "binary" }),
 );
 
-/** Reads training examples and checks that they are texts with a class or a score. */
+/**
+ * Reads training examples and checks that they are texts with a class or a
+ * score.
+ */
 async function check(path: string, task: GlueTask): Promise<void> {
   const { examples } = await readSplit(path, task, "train");
   for (const { index, text, label } of examples) {

@@ -22,7 +22,10 @@ export interface Called {
   json(): any[];
 }
 
-/** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits for some seconds or for a file, fails or writes nothing. */
+/**
+ * A task that writes its inputs and its text to `out.txt`. By its parameters,
+ * it waits for some seconds or for a file, fails or writes nothing.
+ */
 const MAKE = `
 import * as z from "zod";
 export default {
@@ -97,14 +100,23 @@ stages:
     inputs: { from: [middle[*], other] }
 `;
 
-/** A temporary folder with a pipeline and its tasks, on which commands are called. */
+/**
+ * A temporary folder with a pipeline and its tasks, on which commands are
+ * called.
+ */
 export class CliProject implements Disposable {
   readonly folder = Deno.makeTempDirSync({ prefix: "cli-" });
   #isCalledHere = false;
-  /** True if this process may have imported a task that has been edited since: Deno imports a module once. */
+  /**
+   * True if this process may have imported a task that has been edited since:
+   * Deno imports a module once.
+   */
   #isStale = false;
 
-  /** @param pipeline Its text; GO stands for the path of the file `go`, for which a stage may wait. */
+  /**
+   * @param pipeline Its text; GO stands for the path of the file `go`, for
+   * which a stage may wait.
+   */
   constructor(pipeline: string) {
     Deno.mkdirSync(this.path("tasks"));
     this.write("tasks/make.ts", MAKE);
@@ -135,14 +147,19 @@ export class CliProject implements Disposable {
     return existsSync(this.path(path));
   }
 
-  /** Calls a command on the project's pipeline: in this process, unless another one is being called or a task was edited. */
+  /**
+   * Calls a command on the project's pipeline: in this process, unless another
+   * one is being called or a task was edited.
+   */
   call(command: string, ...args: string[]): Promise<Called> {
     if (isCalling || this.#isStale) return this.callWith({}, command, ...args);
     this.#isCalledHere = true;
     return callHere(...this.#words(command, args));
   }
 
-  /** As {@linkcode CliProject.call}, in a process of its own, with its options. */
+  /**
+   * As {@linkcode CliProject.call}, in a process of its own, with its options.
+   */
   callWith(
     options: CallOptions,
     command: string,
@@ -167,7 +184,10 @@ export class CliProject implements Disposable {
   }
 }
 
-/** What a process has written to standard error, but for what Deno says when another one is starting in this checkout. */
+/**
+ * What a process has written to standard error, but for what Deno says when
+ * another one is starting in this checkout.
+ */
 export function errorsOf(text: string): string {
   return text.replaceAll(/^Blocking waiting for file lock on .*\n/gm, "");
 }

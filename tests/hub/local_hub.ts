@@ -296,7 +296,9 @@ export class LocalHub implements AsyncDisposable {
 /** Files that a page of a list has. */
 const PAGE = 3;
 
-/** Files above this size are large: in LFS, and served by the content network. */
+/**
+ * Files above this size are large: in LFS, and served by the content network.
+ */
 const LARGE = 10_000;
 
 export function sha256(bytes: Uint8Array): string {
@@ -308,7 +310,10 @@ export function gitHash(bytes: Uint8Array): string {
     .digest("hex");
 }
 
-/** An answer that announces all of its body and closes the connection after some bytes. */
+/**
+ * An answer that announces all of its body and closes the connection after some
+ * bytes.
+ */
 export function cutOff(answer: Response, bytes: number): Response {
   const body = new ReadableStream<Uint8Array>({
     async start(controller) {

@@ -3,7 +3,9 @@ import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("../bench/main.ts", import.meta.url));
 
-/** The smallest form of each benchmark that needs no other program and no data. */
+/**
+ * The smallest form of each benchmark that needs no other program and no data.
+ */
 const BENCHES: Readonly<Record<string, readonly string[]>> = {
   first: ["--only", "tiny 16x32", "--precision", "f32", "--runs", "1"],
   profile: ["--only", "tiny 16x32", "--precision", "f32"],

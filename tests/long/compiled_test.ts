@@ -30,7 +30,10 @@ const UNPRIVILEGED = Deno.uid() === 0
   ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
   : [];
 
-/** Runs the process, and returns the hash of what it computes, and a number of files. */
+/**
+ * Runs the process, and returns the hash of what it computes, and a number of
+ * files.
+ */
 async function compute(
   times: number,
   ...folders: string[]
@@ -80,7 +83,8 @@ Deno.test({
     const { kept } = at;
     const alone = compute(2);
     const first = await compute(2, kept, at.folder("1"));
-    // One file each: what is called twice is compiled once, and by itself as it is within.
+    // One file each: what is called twice is compiled once, and by itself as it
+    // is within.
     assertEquals(first, { hash: (await alone).hash, files: 2 });
     assertEquals(compiledIn(at.folder("1")), [1, 1]);
     keepCompiled({ before: kept, now: at.folder("1") });

@@ -25,7 +25,8 @@ Deno.test({
     await browser.until(
       `document.querySelectorAll("#running .curve").length === 2`,
     );
-    // A curve is drawn from two points on, and the page asks again once a second.
+    // A curve is drawn from two points on, and the page asks again once a
+    // second.
     const shows = (id: string, text: RegExp) =>
       browser.until(
         `${text}.test(document.getElementById("${id}").textContent)`,

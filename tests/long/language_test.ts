@@ -1,4 +1,7 @@
-/** Texts to write from files of users to scores and exports, by the tasks of a pipeline. */
+/**
+ * Texts to write from files of users to scores and exports, by the tasks of a
+ * pipeline.
+ */
 import {
   assert,
   assertAlmostEquals,

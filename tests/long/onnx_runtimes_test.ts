@@ -1,4 +1,7 @@
-/** Models in ONNX by onnxruntime-web in Deno and in Chromium, and MiniLM by onnxruntime in Python as well, beside PEFT. */
+/**
+ * Models in ONNX by onnxruntime-web in Deno and in Chromium, and MiniLM by
+ * onnxruntime in Python as well, beside PEFT.
+ */
 import { assertEquals } from "@std/assert";
 import * as ort from "onnxruntime-web/wasm";
 import { join } from "node:path";

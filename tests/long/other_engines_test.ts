@@ -2,7 +2,10 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { webgpuAdapter } from "../../lib/engine/install/probe.ts";
 
-/** Tests of what every engine computes; they ignore what an engine does not have or has no time for (`engine.ts`). */
+/**
+ * Tests of what every engine computes; they ignore what an engine does not have
+ * or has no time for (`engine.ts`).
+ */
 const names = [
   ...["models/architectures", "models/classifier"],
   ...["models/target_modules", "models/tensor_pass", "schedules/dylora"],

@@ -46,10 +46,16 @@ const AFTER_SMOKE = [
   "verify",
 ];
 
-/** Commands that serve until they are ended, need a server or install: their examples are parsed only. */
+/**
+ * Commands that serve until they are ended, need a server or install: their
+ * examples are parsed only.
+ */
 const PARSED = ["dash", "push", "setup", "try"];
 
-/** Names in the examples of helps, and what stands for them: smoke is the pipeline that has run. */
+/**
+ * Names in the examples of helps, and what stands for them: smoke is the
+ * pipeline that has run.
+ */
 const NAMED: readonly (readonly [string, string])[] = [
   ["glue-mini", "smoke"],
   ["own-data", "smoke"],
@@ -59,7 +65,10 @@ const NAMED: readonly (readonly [string, string])[] = [
   ["data=glue", "data=./fixtures/tiny-glue"],
 ];
 
-/** Runs every example of every `--help`, in a folder with the files that they name. */
+/**
+ * Runs every example of every `--help`, in a folder with the files that they
+ * name.
+ */
 async function runExamples(): Promise<void> {
   const here = join(out, "examples");
   Deno.mkdirSync(join(here, "my"), { recursive: true });

@@ -81,7 +81,10 @@ const PANEL = `${CURVE}.querySelector(".ranks [aria-live]").innerText`;
 const COPY =
   `${CURVE}.querySelector(".ranks [aria-live] > :not([hidden]) .command button")`;
 
-/** The ratio of contrast of the text to its ground (WCAG 2.2, 1.4.3); a tooltip has a ground of its own. */
+/**
+ * The ratio of contrast of the text to its ground (WCAG 2.2, 1.4.3); a tooltip
+ * has a ground of its own.
+ */
 const CONTRAST = `(() => {
   const light = (text) => {
     const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map((it) => {

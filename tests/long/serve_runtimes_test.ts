@@ -112,7 +112,10 @@ function sharesOf(answers: Answers): number[] {
     .flatMap(({ scores }) => Object.values(scores));
 }
 
-/** Calls a function with a folder with the export `served`, and what Deno computes with it. */
+/**
+ * Calls a function with a folder with the export `served`, and what Deno
+ * computes with it.
+ */
 function withExport(
   body: (folder: string, expected: readonly number[]) => Promise<void>,
 ): Promise<void> {

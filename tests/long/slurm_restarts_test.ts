@@ -34,7 +34,10 @@ slurmTest(
   },
 );
 
-/** A stage that leaves a checkpoint when it is asked to end, and goes on from it; and one that leaves none. */
+/**
+ * A stage that leaves a checkpoint when it is asked to end, and goes on from
+ * it; and one that leaves none.
+ */
 function limited(project: TestProject): Record<string, StageOptions> {
   const untilAsked = `stage.log("begun");
      const timer = setTimeout(() => {}, 1e6);
@@ -114,7 +117,10 @@ slurmTest(
   IS_LONG,
 );
 
-/** Runs the stage "wait" on a partition until `disturb` has made Slurm end its job, and a line says why. */
+/**
+ * Runs the stage "wait" on a partition until `disturb` has made Slurm end its
+ * job, and a line says why.
+ */
 async function startedAgain(
   partition: string,
   cpus: number,
@@ -137,7 +143,8 @@ async function startedAgain(
   assertEquals(jobsIn(running.events).size, 2);
 }
 
-// Together, since Slurm lets both wait for some seconds before they start again.
+// Together, since Slurm lets both wait for some seconds before they start
+// again.
 slurmTest(
   "run() starts stages again whose node failed, or that were pre-empted",
   async () => {
@@ -242,7 +249,10 @@ slurmTest(
   },
 );
 
-/** A stage that writes a checkpoint when it is asked to end, and goes on from it. */
+/**
+ * A stage that writes a checkpoint when it is asked to end, and goes on from
+ * it.
+ */
 function resuming(project: TestProject): Record<string, StageOptions> {
   project.task(
     "resume",

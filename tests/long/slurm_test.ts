@@ -8,10 +8,16 @@ import { TestProject } from "../scheduler/project.ts";
 import { slurm, slurmTest } from "../slurm/cluster.ts";
 import { equalStages, IS_LONG, runJobs } from "../slurm/waiting_stages.ts";
 
-/** Epochs of a training that takes longer than two minutes, also on a fast machine. */
+/**
+ * Epochs of a training that takes longer than two minutes, also on a fast
+ * machine.
+ */
 const LONG_EPOCHS = 500;
 
-/** Epochs of a training that goes on when the signal after its first step arrives: 63 steps of 10 ms are over by then. */
+/**
+ * Epochs of a training that goes on when the signal after its first step
+ * arrives: 63 steps of 10 ms are over by then.
+ */
 const SOME_EPOCHS = 8;
 
 /** The part of the pipeline "smoke" that trains DyLoRA. */

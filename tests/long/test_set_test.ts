@@ -5,7 +5,10 @@ import { callHere, outWithCode } from "../cli/project.ts";
 
 const own = await outWithCode();
 
-/** A pipeline on the user's data with settings for a tiny model, and a test set for it. */
+/**
+ * A pipeline on the user's data with settings for a tiny model, and a test set
+ * for it.
+ */
 interface Case {
   readonly pipeline: string;
   /** Options without the test set. */

@@ -1,4 +1,6 @@
-/** Tagged words from a file of CoNLL to predictions, by the tasks of a pipeline. */
+/**
+ * Tagged words from a file of CoNLL to predictions, by the tasks of a pipeline.
+ */
 import {
   assert,
   assertEquals,

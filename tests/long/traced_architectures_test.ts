@@ -20,7 +20,8 @@ for (const name of referenceNames) {
   Deno.test(
     `trainingStep() traced equals eager bit for bit, with dropout, ${name}`,
     async () => {
-      // A trace of one layer costs half of that of two; these two have layers of two kinds.
+      // A trace of one layer costs half of that of two; these two have layers
+      // of two kinds.
       const layers = /^(albert|modernbert)/.test(name) ? 2 : 1;
       const cut = openReference(name, {
         num_hidden_layers: layers,

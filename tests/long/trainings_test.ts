@@ -143,7 +143,10 @@ Deno.test("train-dylora continues from the adapters of another task", () =>
 
 const ROOT = fileURLToPath(import.meta.resolve("../.."));
 
-/** Trains for a second also on a fast machine, so that a signal comes before the end. */
+/**
+ * Trains for a second also on a fast machine, so that a signal comes before the
+ * end.
+ */
 const PIPELINE = `name: interrupted
 stages:
   model: { task: fetch-model, with: { source: ./fixtures/tiny-roberta } }
@@ -158,7 +161,10 @@ stages:
     resources: { cpus: 2 }
 `;
 
-/** Calls a command on the pipeline, sending it a signal once its training has taken some steps. */
+/**
+ * Calls a command on the pipeline, sending it a signal once its training has
+ * taken some steps.
+ */
 async function call(
   out: string,
   args: readonly string[],

@@ -52,7 +52,10 @@ function childrenOf(pid: number): number[] {
     );
 }
 
-/** Calls a function with the folder of an adapter with random values that writes texts. */
+/**
+ * Calls a function with the folder of an adapter with random values that writes
+ * texts.
+ */
 const withAdapter = (body: (adapter: string) => Promise<void>) =>
   withFolder(async (folder) => {
     const adapter = join(folder, "adapter");

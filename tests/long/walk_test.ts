@@ -6,14 +6,20 @@ import { type Called, callMainWith } from "../cli/project.ts";
 import { ServedPage } from "../cli/pages/served_page.ts";
 import { Browser, chromiumMissing } from "../report/chromium.ts";
 
-/** The walk of a new user through own data, in this order; each step uses what the ones before have made. */
+/**
+ * The walk of a new user through own data, in this order; each step uses what
+ * the ones before have made.
+ */
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const MODEL = fileURLToPath(
   new URL("../../fixtures/tiny-roberta", import.meta.url),
 );
 
-/** Questions and answers of three classes, as a spreadsheet in Europe writes them, and of a score. */
+/**
+ * Questions and answers of three classes, as a spreadsheet in Europe writes
+ * them, and of a score.
+ */
 function tables(folder: string): { classes: string; scores: string } {
   const answers = [
     ["no", "the film is dull .", "-1,5"],
@@ -46,7 +52,10 @@ function tables(folder: string): { classes: string; scores: string } {
   return { classes, scores };
 }
 
-/** A file with a class written in three ways, a repeated row, two labels for a text, and texts that are empty or long. */
+/**
+ * A file with a class written in three ways, a repeated row, two labels for a
+ * text, and texts that are empty or long.
+ */
 function messyTable(folder: string): string {
   const file = join(folder, "messy.jsonl");
   const rows = [
@@ -170,7 +179,10 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
       },
     });
 
-    /** What a tail of Python prints of the logits of texts, computed by PEFT in another folder. */
+    /**
+     * What a tail of Python prints of the logits of texts, computed by PEFT in
+     * another folder.
+     */
     const byPython = async (
       code: string,
       texts: readonly string[],

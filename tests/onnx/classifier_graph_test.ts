@@ -1,4 +1,7 @@
-/** Every architecture in ONNX, beside the logits of transformers and PEFT (fixtures/references.py). */
+/**
+ * Every architecture in ONNX, beside the logits of transformers and PEFT
+ * (fixtures/references.py).
+ */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import similarity from "../../fixtures/references/similarity.json" with {

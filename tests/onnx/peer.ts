@@ -11,7 +11,10 @@ export const ONNX_PYTHON = Deno.env.get("ONNX_PYTHON");
 /** Inputs of a run by their names; integers are given as int64. */
 export type Feed = Readonly<Record<string, TensorValues>>;
 
-/** Checks models with onnx and gives their logits for each feed, flat, by onnxruntime. */
+/**
+ * Checks models with onnx and gives their logits for each feed, flat, by
+ * onnxruntime.
+ */
 export async function onnxruntimeLogits(
   models: readonly { readonly path: string; readonly feeds: readonly Feed[] }[],
 ): Promise<number[][][]> {

@@ -1,4 +1,7 @@
-/** Inputs of a model for every adapter, rank, batch and length, and the logits of transformers and PEFT for them (fixtures/references.py). */
+/**
+ * Inputs of a model for every adapter, rank, batch and length, and the logits
+ * of transformers and PEFT for them (fixtures/references.py).
+ */
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import {
   adapterTensor,

@@ -27,7 +27,10 @@ function jsonFeed(feed: Feed): JsonFeed {
   );
 }
 
-/** The logits for each of the inputs, flat. Chromium gets its text, so it uses nothing else of this module. */
+/**
+ * The logits for each of the inputs, flat. Chromium gets its text, so it uses
+ * nothing else of this module.
+ */
 async function logitsOf(
   { InferenceSession, Tensor }: typeof ort,
   model: ArrayBuffer,

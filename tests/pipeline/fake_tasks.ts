@@ -5,7 +5,10 @@ import { expandPipeline, type LoadOptions } from "../../lib/pipeline/load.ts";
 import { PipelineError } from "../../lib/pipeline/faults.ts";
 import type { Graph } from "../../lib/pipeline/graph.ts";
 
-/** Task modules as a user would write them: a source, a transformer, and one that gathers. */
+/**
+ * Task modules as a user would write them: a source, a transformer, and one
+ * that gathers.
+ */
 const MODULES: Readonly<Record<string, string>> = {
   fetch: `
     import * as z from "zod";

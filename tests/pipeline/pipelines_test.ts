@@ -26,7 +26,10 @@ async function load(
   });
 }
 
-/** The tiny model and data, as a pipeline takes them; those for users' data have them by default. */
+/**
+ * The tiny model and data, as a pipeline takes them; those for users' data have
+ * them by default.
+ */
 function tiny(name: string): Record<string, string> {
   return {
     model: `./fixtures/tiny-${name === "e2e" ? "llama" : "roberta"}`,
@@ -66,7 +69,10 @@ for (const name of NAMES) {
   });
 }
 
-/** Number of stages, and a digest of what their ids and keys come from: parameters that are no defaults, inputs, and processors. */
+/**
+ * Number of stages, and a digest of what their ids and keys come from:
+ * parameters that are no defaults, inputs, and processors.
+ */
 async function summary({ stages }: Graph): Promise<string> {
   const parts = await Promise.all([...stages.values()].map(async (stage) => {
     const { id, task, module, params, inputs, resources, declaration } = stage;

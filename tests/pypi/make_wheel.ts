@@ -8,7 +8,10 @@ import {
   ZipWriter,
 } from "@zip.js/zip.js";
 
-/** A folder of wheels for pip's variable `PIP_FIND_LINKS`, which separates values by spaces. */
+/**
+ * A folder of wheels for pip's variable `PIP_FIND_LINKS`, which separates
+ * values by spaces.
+ */
 export function findLinks(folder: string): string {
   return pathToFileURL(folder).href;
 }

@@ -73,7 +73,10 @@ Deno.test(
   },
 );
 
-/** A wheel for a platform on which no test runs, so that pip takes it only if told the platform. */
+/**
+ * A wheel for a platform on which no test runs, so that pip takes it only if
+ * told the platform.
+ */
 const TAG = "cp39-cp39-manylinux2014_s390x.manylinux_2_17_s390x";
 const FILE = `dylora_thing-1.0-${TAG}.whl`;
 const REQUEST = { name: "dylora-thing", version: "1.0", tag: TAG };
@@ -141,7 +144,8 @@ Deno.test(
   async () => {
     const project = join(import.meta.dirname!, "../..");
     await Deno.mkdir(`${project}/out`, { recursive: true });
-    // Below the project, so that the relative path has no space, at which pip splits it.
+    // Below the project, so that the relative path has no space, at which pip
+    // splits it.
     const folder = await Deno.makeTempDir({ dir: `${project}/out` });
     await Deno.mkdir(`${folder}/wheels`);
     await makeWheel(`${folder}/wheels`, FILE, { "thing/a.txt": "a" });

@@ -79,7 +79,8 @@ Deno.test("unpackWheel() rejects a wheel that is damaged or truncated anywhere",
   const { path } = await makeWheel(folder, NAME, { "thing/a.txt": text });
   const whole = await Deno.readFile(path);
   const damaged = join(folder, "damaged.whl");
-  // The first member's data: after 30 bytes of header, the name, and extra fields of the length at 28.
+  // The first member's data: after 30 bytes of header, the name, and extra
+  // fields of the length at 28.
   const data = 30 + "thing/a.txt".length + whole[28]! + 256 * whole[29]!;
   for (const at of [data, data + 20, data + 40]) {
     const bytes = whole.slice();

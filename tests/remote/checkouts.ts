@@ -13,7 +13,10 @@ stages:
     inputs: { from: [a] }
 `;
 
-/** Two checkouts of a project with caches of their own, of a user with a key, and a folder for a remote. */
+/**
+ * Two checkouts of a project with caches of their own, of a user with a key,
+ * and a folder for a remote.
+ */
 export class Checkouts implements Disposable {
   readonly first: CliProject;
   readonly second: CliProject;

@@ -11,7 +11,9 @@ async function assertHas(store: Store, manifest: Manifest): Promise<void> {
   assertEquals(await store.lookup(manifest.key), { state: "found", manifest });
 }
 
-/** Two caches and a key; the first cache has results, which `url` has as well. */
+/**
+ * Two caches and a key; the first cache has results, which `url` has as well.
+ */
 async function shared(caches: Caches, url: string, names = ["a"]) {
   const [from, to] = [caches.store("from"), caches.store("to")];
   const key = await caches.key("key");
@@ -441,7 +443,8 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
         });
         const found = await remote.find(manifest.key);
         if (found && await found.fetch()) {
-          // What changed says the same, as an upper-case digit of the signature does.
+          // What changed says the same, as an upper-case digit of the signature
+          // does.
           unharmed++;
 
           await assertHas(to, manifest);

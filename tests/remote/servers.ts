@@ -58,7 +58,10 @@ async function started(
   }
 }
 
-/** nginx, which serves and stores the files in a folder for whoever has a password, and lists them. */
+/**
+ * nginx, which serves and stores the files in a folder for whoever has a
+ * password, and lists them.
+ */
 export async function startNginx(folder: string): Promise<Running> {
   const [port] = freePorts(1);
   const files = join(folder, "files");

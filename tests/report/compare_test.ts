@@ -41,7 +41,8 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
       ["lora", [[1, 0.85]]],
     ],
   );
-  // The mean with a task without errors has half the deviation of the other task alone.
+  // The mean with a task without errors has half the deviation of the other
+  // task alone.
   const [low, high] = average!.methods[0]!.ranks[0]!.interval!;
   const half = 1.96 * Math.sqrt(0.25 / EXAMPLES) / 2;
   assert(Math.abs(low - (0.75 - half)) < 0.02, `${low}`);
@@ -132,7 +133,8 @@ Deno.test("compare() averages nothing over one task", () => {
 });
 
 Deno.test("compare() sets the recommended rank against that of a sweep", () => {
-  // Within one example of 40 lies no margin of a point: the best rank is recommended.
+  // Within one example of 40 lies no margin of a point: the best rank is
+  // recommended.
   const { comparisons: [comparison] } = compare([
     resultOf("mrpc", "dylora", { 1: 20, 2: 4, 4: 8 }),
     resultOf("mrpc", "lora", { 1: 16, 4: 2, 8: 0 }),
@@ -238,7 +240,8 @@ Deno.test("compare() sets fitted heads against the trained head, of LoRA at each
       "lora-heads - lora",
     ],
   );
-  // What a LoRA of each rank recommends is what others are held against, not itself.
+  // What a LoRA of each rank recommends is what others are held against, not
+  // itself.
   assertEquals(contrasts.map(({ recommended }) => recommended !== null), [
     ...[true, true, true, true],
     ...[false, false],

@@ -7,7 +7,10 @@ import type { Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { OPTIONS, REGRESSION, resultOf, trainingOf } from "./results.ts";
 
-/** Reports as Markdown. Rewrite it with `UPDATE_GOLDEN=1 deno test -A tests/report`, and review the difference. */
+/**
+ * Reports as Markdown. Rewrite it with
+ * `UPDATE_GOLDEN=1 deno test -A tests/report`, and review the difference.
+ */
 const GOLDEN = join(import.meta.dirname!, "golden.md");
 
 Deno.test("renderMarkdown() gives the golden reports", () => {

@@ -30,7 +30,9 @@ async function pageOf(results: readonly Result[]) {
   return { report, figures, page };
 }
 
-/** The part of a page that a reader sees without scripts, without its figures. */
+/**
+ * The part of a page that a reader sees without scripts, without its figures.
+ */
 function textOf(page: string, figures: readonly { readonly svg: string }[]) {
   const body = page.slice(page.indexOf("<header>"), page.indexOf("</main>"));
   return figures.reduce((text, { svg }) => {

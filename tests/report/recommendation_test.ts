@@ -21,7 +21,10 @@ const RESULT = resultOf("sst2", "dylora", { 1: 43, 8: 20 }, {
   labels: Float32Array.from({ length: COUNT }, (_, i) => i % 2),
 });
 
-/** Recommendations by 20 seeds of the bootstrap, if rank 1 may lose `lost` examples. */
+/**
+ * Recommendations by 20 seeds of the bootstrap, if rank 1 may lose `lost`
+ * examples.
+ */
 function recommendations(lost: number): Recommendation[] {
   return SEEDS.map((seed) => {
     const { comparisons: [comparison] } = compare([RESULT], {

@@ -14,7 +14,10 @@ import {
   seededDraw,
 } from "../../lib/report/statistics.ts";
 
-/** Figures of NumPy, SciPy and scikit-learn, in the order of `fixtures/report_figures.py`. */
+/**
+ * Figures of NumPy, SciPy and scikit-learn, in the order of
+ * `fixtures/report_figures.py`.
+ */
 const REFERENCES = JSON.parse(Deno.readTextFileSync(
   join(import.meta.dirname!, "../../fixtures/references/statistics.json"),
 ));
@@ -110,7 +113,8 @@ Deno.test("recommend() agrees with NumPy", () => {
   const means = replicates.map((values: number[]) => Float64Array.from(values));
   const found = recommend({ sign: 1, ranks, scores, means }, reference);
   assertEquals(found?.best, 4);
-  // By its bound it would be the recommended one; that is within its own error of the margin.
+  // By its bound it would be the recommended one; that is within its own error
+  // of the margin.
   const { bound, boundAtMost } = found!.evidence
     .find(({ rank }) => rank === reference.rank)!;
   assert(bound <= reference.margin && boundAtMost > reference.margin);

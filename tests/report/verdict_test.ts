@@ -149,7 +149,8 @@ Deno.test("compare() does not claim that nothing was learnt if a score is higher
 });
 
 Deno.test("compare() asks of F1 more than always predicting the better class, which need not be the most frequent one", () => {
-  // Class 1 is a quarter; marking every example gives F1 2 / 5, never marking gives 0.
+  // Class 1 is a quarter; marking every example gives F1 2 / 5, never marking
+  // gives 0.
   const labels = Float32Array.from({ length: 40 }, (_, i) => i % 4 ? 0 : 1);
   const predictions = labels.map((label, i) => i < 24 ? 1 - label : label);
   const result = {
@@ -291,7 +292,8 @@ Deno.test("compare() gives the verdict that examples are too few, also if all ra
   ]);
   assertEquals(verdict.kind, "too-few-examples");
   assertEquals(verdict.recommended.rank, 1);
-  // Bonett and Price with no disagreement: z sqrt(2) / (n + 2), here of one side.
+  // Bonett and Price with no disagreement: z sqrt(2) / (n + 2), here of one
+  // side.
   assertAlmostEquals(verdict.bound!, 1.6448536 * Math.SQRT2 / 22, 1e-6);
   assertEquals(
     verdict.headline,
@@ -427,7 +429,8 @@ Deno.test("a verdict's interval of a difference is that of Bonett and Price (201
       (better! + worse! - (better! - worse!) ** 2) / (EXAMPLES + 2),
     );
   const [low, high] = other!.differenceInterval;
-  // 400 replicates give the standard error to 4 %; the centre is not shrunk here.
+  // 400 replicates give the standard error to 4 %; the centre is not shrunk
+  // here.
   assertAlmostEquals((high - low) / 2, half, 0.08 * half);
   assertAlmostEquals((high + low) / 2, 0.2, 1e-12);
 });
@@ -476,7 +479,9 @@ Deno.test("simultaneousIntervals() widen with the number of independent differen
   }
 });
 
-/** Results of DyLoRA and LoRA at four ranks, right on each example by chance. */
+/**
+ * Results of DyLoRA and LoRA at four ranks, right on each example by chance.
+ */
 function drawn(
   examples: number,
   seed: number,

@@ -290,7 +290,8 @@ test("resize() chooses ranks by one threshold for all modules", async (folder) =
     const threshold = Math.min(
       ...modules.map(({ name, rank }) => values.get(name)![rank - 1]!),
     );
-    // Nothing above the smallest that is kept is lost, and without it the energy is too small.
+    // Nothing above the smallest that is kept is lost, and without it the
+    // energy is too small.
     for (const { name, rank } of modules) {
       assert((values.get(name)![rank] ?? 0) < threshold);
     }

@@ -72,7 +72,10 @@ export function readKept(name: string): z.output<typeof Kept> {
   return Kept.parse(JSON.parse(text));
 }
 
-/** The reports that differences are of: each has texts to classify or to rate of its own, or the same in another variant. */
+/**
+ * The reports that differences are of: each has texts to classify or to rate of
+ * its own, or the same in another variant.
+ */
 const COMPARED = /^(?:banking77|clinc150|heads)(?:-(.*))?$/;
 
 /** Titles of the variants. */
@@ -90,7 +93,10 @@ interface Difference {
   readonly interval: readonly [number, number] | null;
 }
 
-/** Mean of independent differences; half the length of its interval is the root of the sum of the squares of theirs, over their number. */
+/**
+ * Mean of independent differences; half the length of its interval is the root
+ * of the sum of the squares of theirs, over their number.
+ */
 function meanOf(of: readonly Difference[]): Difference {
   const mean = (values: number[]) =>
     values.reduce((sum, it) => sum + it, 0) / of.length;
@@ -100,7 +106,10 @@ function meanOf(of: readonly Difference[]): Difference {
   return { difference, interval: [difference - half, difference + half] };
 }
 
-/** The page of the differences between the methods of all reports that were kept: each task, and their mean. */
+/**
+ * The page of the differences between the methods of all reports that were
+ * kept: each task, and their mean.
+ */
 export function differencesPage(): string {
   const found = keptNames().filter((name) => COMPARED.test(name))
     .flatMap((name) =>
@@ -164,7 +173,10 @@ number; a mean is of tasks that all have the rank.
 ${sections.join("\n")}`;
 }
 
-/** A comparison without the seconds of a machine that was busy with more than its run. */
+/**
+ * A comparison without the seconds of a machine that was busy with more than
+ * its run.
+ */
 function withoutSeconds(comparison: Comparison): Comparison {
   return {
     ...comparison,

@@ -12,7 +12,10 @@ import { taskCode } from "../../lib/scheduler/context.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
-/** Writes modules and returns the bundle of `tasks/t.ts`, which is found as a run finds it: by the memo, if nothing has changed. */
+/**
+ * Writes modules and returns the bundle of `tasks/t.ts`, which is found as a
+ * run finds it: by the memo, if nothing has changed.
+ */
 async function bundleOf(
   project: TestProject,
   modules: Record<string, string> = {},

@@ -45,7 +45,8 @@ Deno.test("run() notices a changed source whose mtime is in the future", async (
 
 Deno.test("run() reuses and cleans up results whose times are in the future", async () => {
   using project = await ranProject();
-  // As after the clock was set back: everything in the cache is from the future.
+  // As after the clock was set back: everything in the cache is from the
+  // future.
   const future = new Date(Date.now() + 3_600_000);
   const age = (folder: string) => {
     for (const { name, isDirectory } of Deno.readDirSync(folder)) {

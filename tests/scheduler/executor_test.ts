@@ -3,7 +3,10 @@ import type { Executor, Job } from "../../lib/scheduler/executors/executor.ts";
 import { local } from "../../lib/scheduler/executors/local.ts";
 import { TestProject } from "./project.ts";
 
-/** An executor that allots resources itself, and keeps the jobs that it is given. */
+/**
+ * An executor that allots resources itself, and keeps the jobs that it is
+ * given.
+ */
 function batch(jobs: Job[] = []): Executor {
   return {
     ...local,
@@ -68,7 +71,10 @@ Deno.test("run() does not count the time in an executor's queue towards a timeou
   assertEquals(ran, ["a"]);
 });
 
-/** An executor that starts each stage again whenever `isAgain` says so of the number of its start. */
+/**
+ * An executor that starts each stage again whenever `isAgain` says so of the
+ * number of its start.
+ */
 function restarting(isAgain: (start: number) => boolean): Executor {
   let starts = 0;
   return {

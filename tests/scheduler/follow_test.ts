@@ -1,4 +1,7 @@
-/** Ends and outputs of processes that come while the scheduler's thread is busy, as it is while it flushes large outputs. */
+/**
+ * Ends and outputs of processes that come while the scheduler's thread is busy,
+ * as it is while it flushes large outputs.
+ */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
@@ -18,7 +21,10 @@ function beBusy(milliseconds: number, until = () => true): void {
   while (now() < end || !until());
 }
 
-/** Follows a process that writes to a folder; resolves with its events if it succeeds. */
+/**
+ * Follows a process that writes to a folder; resolves with its events if it
+ * succeeds.
+ */
 async function followed(
   folder: string,
   ended: Promise<Ended>,

@@ -25,7 +25,10 @@ import {
 const NEEDS_ENGINE = 'needs: ["engine"],';
 const NEVER = new AbortController().signal;
 
-/** Settings with an engine that needs so many GPUs, and the ids of those that can be used. */
+/**
+ * Settings with an engine that needs so many GPUs, and the ids of those that
+ * can be used.
+ */
 function engineOn(count: number | undefined, gpus: readonly string[]) {
   return {
     ...engine("engine 1", count === undefined ? {} : { gpus: count }),

@@ -129,7 +129,10 @@ function textsBelow(folder: string): Set<string> {
   );
 }
 
-/** Names that the cache gives to what it removes; only a file with such a name in the right folder is its own. */
+/**
+ * Names that the cache gives to what it removes; only a file with such a name
+ * in the right folder is its own.
+ */
 const NAMES = [
   "out.txt",
   "more/copy.txt",

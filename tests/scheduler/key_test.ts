@@ -13,7 +13,10 @@ const STAGES: Record<string, StageOptions> = {
   all: { task: "all", inputs: { from: ["train@m=a"] } },
 };
 
-/** A project whose stages have run: one with a source and a runtime, one that reads it, and one that takes many inputs. */
+/**
+ * A project whose stages have run: one with a source and a runtime, one that
+ * reads it, and one that takes many inputs.
+ */
 async function ranProject(): Promise<TestProject> {
   const project = new TestProject();
   project.write("data.txt", "data");

@@ -1,4 +1,7 @@
-/** No process of a stage is left when the stage ends, nor when its scheduler is killed; and no run folder. */
+/**
+ * No process of a stage is left when the stage ends, nor when its scheduler is
+ * killed; and no run folder.
+ */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { basename, join } from "node:path";
 import { local } from "../../lib/scheduler/executors/local.ts";
@@ -102,12 +105,18 @@ Deno.test({
   },
 });
 
-/** Seconds for which no other process of this machine sleeps, not even in the same test of another checkout. */
+/**
+ * Seconds for which no other process of this machine sleeps, not even in the
+ * same test of another checkout.
+ */
 function unusualSeconds(): number {
   return 40_000_000 + Math.floor(Math.random() * 1e9);
 }
 
-/** A task that leaves a program behind, which holds the task's standard error and has neither its group nor its environment. */
+/**
+ * A task that leaves a program behind, which holds the task's standard error
+ * and has neither its group nor its environment.
+ */
 function leaver(project: TestProject, seconds: number): void {
   project.task(
     "leaver",
@@ -194,7 +203,10 @@ Deno.test("sweepRuns() removes what killed schedulers of this host left, but of 
   using folder = makeRunFolder(store, "p", "s", "0".repeat(64));
   const runs = store.path("runs");
   const old = Date.now() / 1000 - 15 * 24 * 60 * 60;
-  /** A run folder whose lock is free, as all locks of other hosts are where locks work within one host only. */
+  /**
+   * A run folder whose lock is free, as all locks of other hosts are where
+   * locks work within one host only.
+   */
   const leave = (name: string, host: string | undefined, more = {}) => {
     const { touched, logged } = { touched: true, logged: true, ...more };
     const path = join(runs, name);

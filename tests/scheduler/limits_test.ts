@@ -19,7 +19,9 @@ function claim(more: Partial<Claim> = {}): Claim {
   return { cpus: 1, memory: 0, gpus: 0, ...more };
 }
 
-/** Takes claims one after another; returns those that were admitted immediately. */
+/**
+ * Takes claims one after another; returns those that were admitted immediately.
+ */
 async function admitted(claims: readonly Claim[]): Promise<number[]> {
   const slots = new Slots(LIMITS);
   const held: number[] = [];

@@ -100,7 +100,10 @@ Deno.test("run() denies a stage everything that its task does not declare", asyn
   assertEquals(requests, 0);
 });
 
-/** Attempts of native code at what a task did not declare; each returns what a function of the C library returned. */
+/**
+ * Attempts of native code at what a task did not declare; each returns what a
+ * function of the C library returned.
+ */
 const NATIVE_ATTEMPTS: Readonly<Record<string, string>> = {
   "a file": `open(SECRET, O_RDONLY)`,
   "the project's folder": `open(PROJECT, O_RDONLY)`,
@@ -139,7 +142,10 @@ const [KEYCTL, ADD_KEY] = Deno.build.arch === "x86_64"
   ? [250n, 248n]
   : [219n, 217n];
 
-/** Makes shared memory and a queue of a key for as long as it is not disposed of, and a key in the session's keyring. */
+/**
+ * Makes shared memory and a queue of a key for as long as it is not disposed
+ * of, and a key in the session's keyring.
+ */
 function shared(key: number): Disposable {
   const { symbols: libc } = Deno.dlopen("libc.so.6", {
     shmget: { parameters: ["i32", "usize", "i32"], result: "i32" },

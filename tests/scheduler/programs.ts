@@ -3,7 +3,9 @@
  * except those of `EXCEPTIONS`.
  */
 
-/** A program: modules in a folder of their own, of which `task.ts` is the first. */
+/**
+ * A program: modules in a folder of their own, of which `task.ts` is the first.
+ */
 export interface Program {
   /** Files beside `task.ts`, by name. */
   readonly files?: Readonly<Record<string, string>>;
@@ -11,7 +13,10 @@ export interface Program {
   readonly task: string;
 }
 
-/** Packages that take the place of two of the registry; the first is CommonJS, the second ES modules. */
+/**
+ * Packages that take the place of two of the registry; the first is CommonJS,
+ * the second ES modules.
+ */
 export const PACKAGES: Readonly<Record<string, string>> = {
   "long/package.json": JSON.stringify({
     name: "long",
@@ -91,7 +96,9 @@ export const PACKAGES: Readonly<Record<string, string>> = {
 
 const LOG = (value: string) => `console.log(${value});`;
 
-/** A program that prints what it makes of the default import of a module, `it`. */
+/**
+ * A program that prints what it makes of the default import of a module, `it`.
+ */
 const prints = (module: string, value = "it"): Program => ({
   task: `import it from "${module}"; ${LOG(value)}`,
 });
@@ -743,7 +750,10 @@ export interface Exception extends Program {
   readonly listed: string;
 }
 
-/** Programs of the project of {@linkcode PROGRAMS} that print something else as a stage. */
+/**
+ * Programs of the project of {@linkcode PROGRAMS} that print something else as
+ * a stage.
+ */
 export const EXCEPTIONS: Readonly<Record<string, Exception>> = {
   "CommonJS: keys of a namespace": {
     task: `import * as ns from "long/es_module.js"; ${LOG("Object.keys(ns)")}`,

@@ -90,7 +90,10 @@ function linesOf(text: string): string[] {
   return text.split("\n").filter((line) => line !== "");
 }
 
-/** What Deno and what stages print of modules of a project, by the path of the module. */
+/**
+ * What Deno and what stages print of modules of a project, by the path of the
+ * module.
+ */
 async function printedByBoth(
   project: TestProject,
   modules: readonly string[],
@@ -110,7 +113,10 @@ async function printedByBoth(
   return printed;
 }
 
-/** Writes programs, each in a folder of its own, and gives the paths of their modules by their names. */
+/**
+ * Writes programs, each in a folder of its own, and gives the paths of their
+ * modules by their names.
+ */
 function writePrograms(
   project: TestProject,
   programs: Readonly<Record<string, Program>>,

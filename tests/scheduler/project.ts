@@ -53,7 +53,10 @@ export interface Ran {
 export class TestProject implements Disposable {
   readonly folder: string;
 
-  /** @param folder Folder of an existing test project; by default, a new one is created. */
+  /**
+   * @param folder Folder of an existing test project; by default, a new one is
+   * created.
+   */
   constructor(folder?: string) {
     this.folder = folder ?? Deno.makeTempDirSync({ prefix: "project-" });
     if (folder !== undefined) return;
@@ -201,7 +204,8 @@ export default {
   /**
    * Runs the stages in a scheduler process, which can be killed.
    *
-   * @param within A command that runs the command that follows it, such as `strace`.
+   * @param within A command that runs the command that follows it, such as
+   * `strace`.
    */
   spawn(
     stages: Record<string, StageOptions>,

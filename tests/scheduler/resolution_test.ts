@@ -1,4 +1,7 @@
-/** A bundle runs what `deno run` would run of the same task, and every edit of it counts. */
+/**
+ * A bundle runs what `deno run` would run of the same task, and every edit of
+ * it counts.
+ */
 import {
   assert,
   assertEquals,
@@ -10,7 +13,10 @@ import { taskCode } from "../../lib/scheduler/context.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 
-/** Writes files, and returns the bundle of `tasks/t.ts` as a run finds it: by the memo, if nothing has changed. */
+/**
+ * Writes files, and returns the bundle of `tasks/t.ts` as a run finds it: by
+ * the memo, if nothing has changed.
+ */
 async function bundleOf(
   project: TestProject,
   files: Record<string, string> = {},
@@ -23,7 +29,10 @@ async function bundleOf(
   return (await store.blobs.text(code.get(task)!.bundle))!;
 }
 
-/** Lines that a module prints, when it is evaluated and, as one of a bundle, run. */
+/**
+ * Lines that a module prints, when it is evaluated and, as one of a bundle,
+ * run.
+ */
 async function printed(
   project: TestProject,
   module: string,
@@ -43,7 +52,9 @@ async function printed(
   return text.split("\n").filter((line) => line !== "");
 }
 
-/** Lines that both the bundle of `tasks/t.ts` and the task itself print in Deno. */
+/**
+ * Lines that both the bundle of `tasks/t.ts` and the task itself print in Deno.
+ */
 async function sameLines(
   project: TestProject,
   files: Record<string, string>,
@@ -331,7 +342,10 @@ Deno.test("a bundle has the child.ts of the project beside the scheduler's", asy
   assertEquals(lines, ["mine"]);
 });
 
-/** The WebAssembly module `(func (export "get") (result i32) (call $n))`, with `n` imported from `./n.ts`. */
+/**
+ * The WebAssembly module `(func (export "get") (result i32) (call $n))`, with
+ * `n` imported from `./n.ts`.
+ */
 const WASM = [
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
   ...[0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7f],

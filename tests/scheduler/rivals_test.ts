@@ -12,7 +12,8 @@ Deno.test(
     project.task("reader", "return 1;", {
       rest: "sources: (params: any) => params,",
     });
-    // One digit may be read only, which can be the same twice; four are unlikely to be.
+    // One digit may be read only, which can be the same twice; four are
+    // unlikely to be.
     const params = { a: RESTLESS, b: RESTLESS, c: RESTLESS, d: RESTLESS };
     const { summary, events } = await project.run({
       reader: { task: "reader", params },

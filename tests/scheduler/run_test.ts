@@ -1,7 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { type StageOptions, TestProject } from "./project.ts";
 
-/** Two stages that write text, one that joins their texts, and one that reads the joined text. */
+/**
+ * Two stages that write text, one that joins their texts, and one that reads
+ * the joined text.
+ */
 function diamond(project: TestProject): Record<string, StageOptions> {
   project.task("make", "return params.text;");
   project.task("upper", "return read('from').toUpperCase();", {

@@ -124,7 +124,8 @@ Deno.test({
       [project.path("b")]: `/b/zero" is neither a file`,
       [project.path("c")]: '/c/\uFFFD" does not exist',
     };
-    // Lets a reader of the pipe go on, so that the test fails instead of hanging.
+    // Lets a reader of the pipe go on, so that the test fails instead of
+    // hanging.
     using _writer = Deno.openSync(project.path("pipe"), {
       read: true,
       write: true,

@@ -1,7 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { TestProject } from "./project.ts";
 
-/** A folder of another file system than that of temporary files, on most machines with Linux. */
+/**
+ * A folder of another file system than that of temporary files, on most
+ * machines with Linux.
+ */
 const OTHER = "/dev/shm";
 
 function isElsewhere(): boolean {
@@ -40,7 +43,10 @@ Deno.test(
   },
 );
 
-/** Runs a stage that calls a shell with its output folder as `$1` and its checkpoints as `$2`; returns the messages of its failures. */
+/**
+ * Runs a stage that calls a shell with its output folder as `$1` and its
+ * checkpoints as `$2`; returns the messages of its failures.
+ */
 async function failuresOf(
   project: TestProject,
   script: string,

@@ -2,7 +2,10 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SlurmClient, SlurmError } from "../../lib/slurm/client.ts";
 import { shadow } from "./cluster.ts";
 
-/** The kind of failure that a client finds when a command prints something and fails. */
+/**
+ * The kind of failure that a client finds when a command prints something and
+ * fails.
+ */
 async function kindOf(
   command: string,
   printed: string,

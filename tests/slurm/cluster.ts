@@ -54,7 +54,9 @@ const NODES = ["n1", "n2", "n3", "n4"];
 /** Numbers of the GPUs of n3. */
 const GPUS = [0, 1];
 
-/** A real Slurm on the loopback interface, with ports and folders of its own. */
+/**
+ * A real Slurm on the loopback interface, with ports and folders of its own.
+ */
 export class Cluster {
   readonly folder: string;
 
@@ -70,7 +72,8 @@ export class Cluster {
    * Makes a cluster the one that Slurm's commands use. The first call in this
    * process starts it, and it ends with the process; files of tests share it.
    *
-   * @param maxArraySize `MaxArraySize`; the default is small enough for tests to reach.
+   * @param maxArraySize `MaxArraySize`; the default is small enough for tests
+   * to reach.
    */
   static async start(maxArraySize = 9): Promise<Cluster> {
     const prefix = `slurm-${Deno.pid}-`;
@@ -105,7 +108,8 @@ export class Cluster {
       "gres.conf",
       `NodeName=n3 Name=gpu File=${folder}/nvidia[${GPUS.join()}]\n`,
     );
-    // In a session of its own, it also outlives a Ctrl-C in the terminal of the tests.
+    // In a session of its own, it also outlives a Ctrl-C in the terminal of the
+    // tests.
     await new Deno.Command("sh", {
       args: [
         "-c",

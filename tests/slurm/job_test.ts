@@ -19,7 +19,10 @@ class RunningJob implements Disposable {
   #now = 0;
   readonly #clock = performance.now;
 
-  /** @param waits True if time passes by {@linkcode hear} only; else it passes twenty times as fast. */
+  /**
+   * @param waits True if time passes by {@linkcode hear} only; else it passes
+   * twenty times as fast.
+   */
   constructor(waits = true) {
     performance.now = () =>
       waits ? this.#now : 20 * this.#clock.call(performance);
@@ -142,7 +145,10 @@ Deno.test("SlurmJob starts again what was pre-empted, or did not see its schedul
   );
 });
 
-/** Lets the scheduler follow a stage whose job runs, with an executor that looks often. */
+/**
+ * Lets the scheduler follow a stage whose job runs, with an executor that looks
+ * often.
+ */
 class FollowedStage extends RunningJob {
   /** What `squeue` says. */
   state = "RUNNING";
@@ -210,7 +216,10 @@ Deno.test("follow() waits for the exit file of a job that has ended, and stops o
   );
 });
 
-/** What becomes of a job in a state: `again`, `checkpoint` or `fails`, unless it is active or has ended. */
+/**
+ * What becomes of a job in a state: `again`, `checkpoint` or `fails`, unless it
+ * is active or has ended.
+ */
 function judge(state: string, why = ""): string {
   const listed = { id: "7", state, reason: why, node: "n1" };
   const judged = verdict(listed, ["--mem=1024M", "--time=01:00:00"]);

@@ -1,4 +1,7 @@
-/** What tests with a real Slurm share: settings that look at everything often, and stages that wait. */
+/**
+ * What tests with a real Slurm share: settings that look at everything often,
+ * and stages that wait.
+ */
 import type { Event } from "../../lib/scheduler/events.ts";
 import { Slurm } from "../../lib/slurm/executor.ts";
 import { INTERVALS, type SlurmSettings } from "../../lib/slurm/settings.ts";

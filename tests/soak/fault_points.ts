@@ -7,13 +7,19 @@ import { orphansOf } from "./processes.ts";
 import type { Random } from "./random.ts";
 import { TEXTS, wordProject } from "./word_project.ts";
 
-/** Errors of system calls: something is gone, the disk fails, is full, too many files are open. */
+/**
+ * Errors of system calls: something is gone, the disk fails, is full, too many
+ * files are open.
+ */
 const ERRORS = ["ENOENT", "EIO", "ENOSPC", "EMFILE"];
 
 /** Seconds after which a run that has not ended hangs. */
 const LONGEST = 60;
 
-/** The n-th call of a system call by the main thread of a run, and the error that it gets. */
+/**
+ * The n-th call of a system call by the main thread of a run, and the error
+ * that it gets.
+ */
 interface Point {
   readonly call: string;
   readonly n: number;
@@ -25,8 +31,10 @@ interface Point {
  * run. Each run must end within seconds; what fails must fail in words; and the
  * next run must succeed, with right outputs and nothing left behind.
  *
- * @param most Number of points, chosen at random; by default all calls, each with every error.
- * @returns Number of runs that failed, ended early and succeeded all the same; undefined if `strace` is not installed.
+ * @param most Number of points, chosen at random; by default all calls, each
+ * with every error.
+ * @returns Number of runs that failed, ended early and succeeded all the same;
+ * undefined if `strace` is not installed.
  */
 export async function failAtPoints(
   random: Random,
@@ -70,7 +78,8 @@ export async function failAtPoints(
   }
   // What a fault has left is removed before the next stage runs.
   await runWhole(project, `w${++word}`);
-  // If the history of a stage could not be read, its last output may be the user's and is kept.
+  // If the history of a stage could not be read, its last output may be the
+  // user's and is kept.
   const names = namesIn(project.path("out/test"));
   assertEquals(names.filter((name) => name !== "_kept"), Object.keys(TEXTS));
   assertEquals(namesIn(project.path("out/cache/runs")), []);
@@ -142,7 +151,10 @@ async function endOf(run: SchedulerProcess, where: string): Promise<number> {
   return (await run.process.status).code;
 }
 
-/** The calls in a trace that name a file in the folder, by path or descriptor, with each error. */
+/**
+ * The calls in a trace that name a file in the folder, by path or descriptor,
+ * with each error.
+ */
 function pointsIn(trace: string, folder: string): Point[] {
   const seen = new Map<string, number>();
   const points: Point[] = [];

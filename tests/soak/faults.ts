@@ -12,7 +12,9 @@ export interface Site {
   readonly run: () => Promise<void>;
 }
 
-/** Something that happens to the sources, the disk or the machine of a pipeline. */
+/**
+ * Something that happens to the sources, the disk or the machine of a pipeline.
+ */
 interface Fault {
   readonly name: string;
   /** What it needs. */
@@ -111,7 +113,10 @@ function unmount(folder: string): void {
   call("umount", folder);
 }
 
-/** Whether this user may mount file systems here, which root may not in most containers. */
+/**
+ * Whether this user may mount file systems here, which root may not in most
+ * containers.
+ */
 function canMount(): boolean {
   if (Deno.build.os !== "linux" || Deno.uid() !== 0) return false;
   const folder = Deno.makeTempDirSync();

@@ -9,12 +9,13 @@ const CALLS = ["rename", "unlinkat", "mkdir", "fsync", "linkat"];
 
 /**
  * Kills a run at its first `rename`, at its second, and so on to its last; then
- * likewise for other system calls. After each kill, every visible output must be
- * the old or the new one, or missing, the next run must succeed, and no process
- * or folder may be left.
+ * likewise for other system calls. After each kill, every visible output must
+ * be the old or the new one, or missing, the next run must succeed, and no
+ * process or folder may be left.
  *
  * @param all False to kill at the calls that commit only.
- * @returns Number of kills by system call; undefined if `strace` is not installed.
+ * @returns Number of kills by system call; undefined if `strace` is not
+ * installed.
  */
 export async function killAtEveryPoint(
   all: boolean,
@@ -31,7 +32,8 @@ export async function killAtEveryPoint(
       const where = `${call} ${point}`;
       assertEquals(await orphansOf(project.path("out")), [], where);
       for (const [stage, textOf] of Object.entries(TEXTS)) {
-        // Killed after the old output was removed, it has not renamed the new one yet.
+        // Killed after the old output was removed, it has not renamed the new
+        // one yet.
         const text = readIfThere(project.path("out/test", stage, "out.txt"));
         const texts = [undefined, textOf(before), textOf(after)];
         assert(texts.includes(text), where);
@@ -51,7 +53,10 @@ export async function killAtEveryPoint(
   return kills;
 }
 
-/** Runs the stages in a process that is killed at the n-th call of a system call; false if there is no n-th call. */
+/**
+ * Runs the stages in a process that is killed at the n-th call of a system
+ * call; false if there is no n-th call.
+ */
 async function runKilled(
   project: TestProject,
   word: string,

@@ -10,7 +10,8 @@ const TASKS = 5;
 
 /**
  * A random pipeline and its code. Its tasks read helper modules, imported
- * statically or dynamically, source files, parameters and outputs of each other.
+ * statically or dynamically, source files, parameters and outputs of each
+ * other.
  */
 export class SoakPipeline implements Disposable {
   readonly project = new TestProject();
@@ -73,7 +74,10 @@ export class SoakPipeline implements Disposable {
     return `param of ${id} = ${x}`;
   }
 
-  /** Changes a source file, whose size stays the same, in one of the ways that hide a change. */
+  /**
+   * Changes a source file, whose size stays the same, in one of the ways that
+   * hide a change.
+   */
   changeSource(): string {
     const i = this.#random.below(SOURCES);
     const path = this.project.path("data", `${i}.txt`);
@@ -193,7 +197,10 @@ export class SoakPipeline implements Disposable {
     );
   }
 
-  /** Each task reads two helpers, one of them by a dynamic import. Some ignore what they read, so that their outputs stay the same. */
+  /**
+   * Each task reads two helpers, one of them by a dynamic import. Some ignore
+   * what they read, so that their outputs stay the same.
+   */
   #writeTask(i: number): void {
     const [now, late] = [
       this.#random.below(HELPERS),

@@ -36,7 +36,8 @@ export class SoakRun extends SchedulerProcess {
   /** Waits for an event, or for the end. */
   async until(wanted: (event: Event) => boolean): Promise<void> {
     const ended = this.end();
-    // It rejects if the run ends before the event, as one with nothing to do does.
+    // It rejects if the run ends before the event, as one with nothing to do
+    // does.
     await this.event(wanted).catch(() => ended);
   }
 
@@ -72,7 +73,10 @@ export function processesOf(folder: string): number[] {
     .map(({ name }) => Number(name));
 }
 
-/** Waits until these processes have ended; returns those that have not after half a minute. */
+/**
+ * Waits until these processes have ended; returns those that have not after
+ * half a minute.
+ */
 export async function orphansOf(folder: string): Promise<number[]> {
   for (let tries = 0; tries < 600; tries++) {
     if (processesOf(folder).length === 0) return [];

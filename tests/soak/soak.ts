@@ -1,10 +1,10 @@
 /**
- * Feeds random inputs to all parsers, kills a run at each change of the disk, and
- * makes each system call on its files fail. Then edits, kills and damages a random
- * pipeline, round by round, with one of the faults of `faults.ts` in each, and
- * compares its outputs with those of a run without a cache. Sources change in ways
- * that their times do not show, and files of a user lie about, of which none may
- * be lost.
+ * Feeds random inputs to all parsers, kills a run at each change of the disk,
+ * and makes each system call on its files fail. Then edits, kills and damages a
+ * random pipeline, round by round, with one of the faults of `faults.ts` in
+ * each, and compares its outputs with those of a run without a cache. Sources
+ * change in ways that their times do not show, and files of a user lie about,
+ * of which none may be lost.
  *
  *     deno task soak                 # 300 rounds, a new seed, 100,000 inputs
  *     deno task soak --rounds 20 --seed 7
@@ -189,7 +189,10 @@ async function runOnce(): Promise<void> {
   counts.unchanged += summary.unchanged;
 }
 
-/** Runs all stages, and compares the outputs with those of a run without a cache. */
+/**
+ * Runs all stages, and compares the outputs with those of a run without a
+ * cache.
+ */
 async function runAndCompare(): Promise<void> {
   await runOnce();
   await compareWithNothing();
@@ -223,7 +226,9 @@ async function runAndKill(): Promise<string[]> {
   return killed;
 }
 
-/** Removes the cache while stages run. The run must end, one way or the other. */
+/**
+ * Removes the cache while stages run. The run must end, one way or the other.
+ */
 async function runAndRemove(): Promise<string> {
   const scheduler = pipeline.spawn(out);
   await sleep(random.below(2 * KILL_WITHIN));

@@ -15,7 +15,9 @@ const PLACES = [
   "cache/locks",
 ];
 
-/** Damages outputs and cache of a project at random, and leaves files of a user. */
+/**
+ * Damages outputs and cache of a project at random, and leaves files of a user.
+ */
 export class Vandal {
   readonly #project: TestProject;
   readonly #random: Random;
@@ -44,7 +46,9 @@ export class Vandal {
     return strike();
   }
 
-  /** Forgets files of the user that strikes have destroyed. Called before a run. */
+  /**
+   * Forgets files of the user that strikes have destroyed. Called before a run.
+   */
   look(): void {
     this.#mine = this.#mine.intersection(this.#texts());
   }

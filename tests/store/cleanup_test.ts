@@ -132,7 +132,10 @@ Deno.test("cleanUp() removes blobs that no result needs", async () => {
   assertEquals((await store.lookup(listResults(store)[0]!.key)).state, "found");
 });
 
-/** Adds a checkpoint of 10,000 bytes, last written so many days ago in a folder that is much older. */
+/**
+ * Adds a checkpoint of 10,000 bytes, last written so many days ago in a folder
+ * that is much older.
+ */
 async function addCheckpoint(
   store: Store,
   name: string,

@@ -20,7 +20,10 @@ interface Made {
   readonly adapter?: string;
 }
 
-/** Commits a result to the cache, as a run of its pipeline does; the n-th starts n hours after {@linkcode START} and takes 100 seconds. */
+/**
+ * Commits a result to the cache, as a run of its pipeline does; the n-th starts
+ * n hours after {@linkcode START} and takes 100 seconds.
+ */
 export async function addResult(
   store: Store,
   {
@@ -107,7 +110,10 @@ export const SCORES = {
   ],
 };
 
-/** A cache with two trainings of a stage, an evaluation of the second, and an adapter that was reduced. */
+/**
+ * A cache with two trainings of a stage, an evaluation of the second, and an
+ * adapter that was reduced.
+ */
 export async function filledStore(folder: string): Promise<Store> {
   const store = new Store(folder);
   await addResult(store, {

@@ -1,6 +1,9 @@
 import { join } from "node:path";
 
-/** Python with TensorBoard and MLflow; undefined without the variable that names it. */
+/**
+ * Python with TensorBoard and MLflow; undefined without the variable that names
+ * it.
+ */
 export const PYTHON = Deno.env.get("TRACK_PYTHON");
 
 if (PYTHON === undefined) {
@@ -12,7 +15,10 @@ if (PYTHON === undefined) {
 /** Milliseconds in which a server must start. */
 const PATIENCE = 300_000;
 
-/** The real server of a tracker in a process of its own, with an empty store in a folder. */
+/**
+ * The real server of a tracker in a process of its own, with an empty store in
+ * a folder.
+ */
 export class TrackingServer implements AsyncDisposable {
   private constructor(
     readonly url: string,

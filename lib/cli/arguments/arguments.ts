@@ -20,12 +20,17 @@ export const EXIT = {
   terminated: 143,
 } as const;
 
-/** Invalid arguments. The message names the argument, its value and the remedy. */
+/**
+ * Invalid arguments. The message names the argument, its value and the remedy.
+ */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** An option of a command: `--jobs N`, or a flag without a value such as `--force`. */
+/**
+ * An option of a command: `--jobs N`, or a flag without a value such as
+ * `--force`.
+ */
 export interface Option {
   readonly name: string;
   /** One letter: `-S`. */
@@ -92,7 +97,10 @@ export interface CommandSyntax {
 export interface Command extends CommandSyntax {
   /** Runs the command; resolves to the exit code, 0 if undefined. */
   readonly run: (args: Arguments) => Promise<number | void>;
-  /** Help for what the arguments name; undefined to print the command's own help. */
+  /**
+   * Help for what the arguments name; undefined to print the command's own
+   * help.
+   */
   readonly help?: (args: Arguments) => Promise<string | undefined>;
 }
 
@@ -215,7 +223,8 @@ export async function readArguments(
   command: CommandSyntax,
   args: readonly string[],
 ): Promise<Arguments> {
-  // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
+  // Without options, the parser is not loaded: Deno checks node_modules first,
+  // which takes 5 ms.
   const parsed = args.some((it) => it.startsWith("-"))
     ? await parse(args, optionsOf(command))
     : new Arguments(args, new Map());
@@ -279,7 +288,8 @@ async function parse(
 
 /**
  * Writes the options in a word in full: `-fj4` as `--force --jobs=4`, since
- * `parseArgs()` would take only `b` of `-Sa=b`. A value that is missing is empty.
+ * `parseArgs()` would take only `b` of `-Sa=b`. A value that is missing is
+ * empty.
  *
  * @param next The next word.
  * @throws {UsageError} If there is no such option, or a flag has a value.
@@ -334,7 +344,10 @@ async function unknownOption(
   return new UsageError(`Unknown option "${name}"${hint}`);
 }
 
-/** @throws {UsageError} If the option has few valid values, and this is none of them. */
+/**
+ * @throws {UsageError} If the option has few valid values, and this is none of
+ * them.
+ */
 async function checkChoice(
   { name, choices, optional }: Option,
   value: string,
@@ -352,7 +365,9 @@ function optionsOf({ options }: CommandSyntax): Option[] {
   return [...options, HELP];
 }
 
-/** A text whose commands start as the user's did: under npx, no PATH has `deno`. */
+/**
+ * A text whose commands start as the user's did: under npx, no PATH has `deno`.
+ */
 export function asTyped(text: string): string {
   if (Deno.env.get("npm_lifecycle_event") !== "npx") return text;
   const npx = `npx -y deno@${Deno.version.deno}`;
@@ -401,7 +416,10 @@ export function helpOfAll(
   ].join("\n");
 }
 
-/** Formats rows as two columns within {@linkcode WIDTH}; the second one is wrapped. */
+/**
+ * Formats rows as two columns within {@linkcode WIDTH}; the second one is
+ * wrapped.
+ */
 export function columns(
   rows: readonly (readonly [string, string])[],
 ): string[] {
@@ -415,7 +433,10 @@ export function columns(
   });
 }
 
-/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks and their indents, and commands, which could not be copied. */
+/**
+ * Wraps a text at spaces into lines of at most `width` characters; keeps its
+ * line breaks and their indents, and commands, which could not be copied.
+ */
 export function wrap(text: string, width: number): string[] {
   return text.split("\n").flatMap((paragraph) => {
     if (/^ {2}(log|run): /.test(paragraph)) return paragraph;

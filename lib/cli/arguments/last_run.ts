@@ -1,4 +1,7 @@
-/** The settings of the last run of each pipeline, which later commands on it take. */
+/**
+ * The settings of the last run of each pipeline, which later commands on it
+ * take.
+ */
 import {
   isFull,
   isReadOnly,
@@ -125,7 +128,10 @@ function pipelineFile(nameOrFile: string): string {
     : join(PROJECT, "pipelines", `${nameOrFile}.yaml`);
 }
 
-/** Where an output folder keeps the last run of a pipeline, or that with a `--name`. */
+/**
+ * Where an output folder keeps the last run of a pipeline, or that with a
+ * `--name`.
+ */
 function pathOf(out: string, file: string, name: string | undefined): string {
   const pipeline = basename(file).replace(/\.ya?ml$/, "");
   const kept = name === undefined ? pipeline : `${pipeline}@${name}`;

@@ -62,7 +62,10 @@ export async function openPipeline(
     /** Ids of the stages that the command line names. */
     selected,
     store,
-    /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
+    /**
+     * Saves the graph for the next command; cheap once the code of the tasks
+     * has been read.
+     */
     async saveGraph() {
       if (saved === undefined) {
         await writeSnapshot(snapshot, read, since, store);
@@ -71,7 +74,9 @@ export async function openPipeline(
   };
 }
 
-/** The path of a pipeline that is given as a file, or as a name in `pipelines/`. */
+/**
+ * The path of a pipeline that is given as a file, or as a name in `pipelines/`.
+ */
 export async function findPipeline(nameOrFile: string): Promise<string> {
   if (/[\\/]|\.ya?ml$/.test(nameOrFile)) return nameOrFile;
   const names = pipelineNames();
@@ -83,7 +88,10 @@ export async function findPipeline(nameOrFile: string): Promise<string> {
   throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
 }
 
-/** Names of the pipelines in `pipelines/`, sorted. Hidden files are none: editors leave some there. */
+/**
+ * Names of the pipelines in `pipelines/`, sorted. Hidden files are none:
+ * editors leave some there.
+ */
 export function pipelineNames(): string[] {
   return entriesOf(join(PROJECT, "pipelines"))
     .flatMap(({ name }) => /^([^.].*)\.yaml$/.exec(name)?.[1] ?? []).sort();

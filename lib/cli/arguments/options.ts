@@ -23,7 +23,9 @@ import {
   UsageError,
 } from "./arguments.ts";
 
-/** Folder of the project, which contains `deno.json`, `pipelines/` and `tasks/`. */
+/**
+ * Folder of the project, which contains `deno.json`, `pipelines/` and `tasks/`.
+ */
 export const PROJECT = dirname(dirname(dirname(import.meta.dirname!)));
 
 /** The pipeline for data of the user, which `init` copies and changes. */
@@ -183,7 +185,8 @@ function isLink(path: string): boolean {
  * Creates the folder that `--to` names. It appears when it is complete.
  *
  * @param output Absolute path
- * @param write Gets a temporary folder; resolves to the folder in it that is to be moved.
+ * @param write Gets a temporary folder; resolves to the folder in it that is to
+ * be moved.
  * @throws {UsageError} If it exists, or cannot be created.
  */
 export async function createFolder(
@@ -216,7 +219,10 @@ export async function createFolder(
   });
 }
 
-/** Does work that writes to a folder; the error of a full disk names it and the remedy. */
+/**
+ * Does work that writes to a folder; the error of a full disk names it and the
+ * remedy.
+ */
 export async function writingTo<T>(
   folder: string,
   remedy: string,
@@ -265,7 +271,10 @@ export function resultsName(args: Arguments, pipeline: string): string {
   );
 }
 
-/** A command on a pipeline or its stages with the parameters and the engine of these arguments, for a shell. */
+/**
+ * A command on a pipeline or its stages with the parameters and the engine of
+ * these arguments, for a shell.
+ */
 export function stageCommand(
   command: string,
   args: Arguments,
@@ -274,7 +283,9 @@ export function stageCommand(
   return commandLine(args, [command, args.positionals[0]!, ...stages]);
 }
 
-/** A command with those of some options that these arguments have, for a shell. */
+/**
+ * A command with those of some options that these arguments have, for a shell.
+ */
 export function commandLine(
   args: Arguments,
   words: readonly string[],
@@ -284,7 +295,9 @@ export function commandLine(
     .map(shellWord).join(" ");
 }
 
-/** Those of some options that these arguments have, as words of a command line. */
+/**
+ * Those of some options that these arguments have, as words of a command line.
+ */
 export function givenWords(args: Arguments, options = KEY_OPTIONS): string[] {
   return readOptions(options).filter(({ name }) => args.has(name))
     .flatMap(({ name, short, value }) => {

@@ -26,7 +26,10 @@ export async function showKey(args: Arguments): Promise<void> {
   writeLine(args, { signer, file }, signer);
 }
 
-/** Stores results of the cache in the remote: those that a pipeline needs now, or all. */
+/**
+ * Stores results of the cache in the remote: those that a pipeline needs now,
+ * or all.
+ */
 export async function push(store: Store, args: Arguments): Promise<number> {
   return await withRemote(store, args, "write", async (remote) => {
     await offerAll(store, await keysOf(args) ?? store.manifests.keys(), remote);
@@ -46,7 +49,10 @@ async function offerAll(store: Store, keys: readonly string[], remote: Remote) {
   await remote.end();
 }
 
-/** Takes results from the remote into the cache: those that a pipeline needs now, or all that are trusted. */
+/**
+ * Takes results from the remote into the cache: those that a pipeline needs
+ * now, or all that are trusted.
+ */
 export async function pull(store: Store, args: Arguments): Promise<number> {
   return await withRemote(store, args, "read", async (remote) => {
     const keys = await keysOf(args, remote) ??
@@ -144,7 +150,8 @@ export async function gc(store: Store, args: Arguments): Promise<number> {
 }
 
 /**
- * Does work with the remote of the arguments, and prints its transfer statistics.
+ * Does work with the remote of the arguments, and prints its transfer
+ * statistics.
  *
  * @returns The exit code: that of a failure if the remote has failed or lied.
  */

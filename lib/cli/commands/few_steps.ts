@@ -1,4 +1,7 @@
-/** Warns of trainings on the user's files that have few steps, before anything runs. */
+/**
+ * Warns of trainings on the user's files that have few steps, before anything
+ * runs.
+ */
 import { canonicalJson } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import { resolve } from "../../files/paths.ts";
@@ -25,7 +28,9 @@ interface StepSettings {
   readonly accumulation?: number;
 }
 
-/** Parameters of the task `fetch-data` that the number of examples depends on. */
+/**
+ * Parameters of the task `fetch-data` that the number of examples depends on.
+ */
 interface FileSettings {
   readonly files: {
     readonly train: string;

@@ -131,7 +131,10 @@ function columnFor(
   }
 }
 
-/** The line that joins rails into a node; undefined if its only rail comes straight down. */
+/**
+ * The line that joins rails into a node; undefined if its only rail comes
+ * straight down.
+ */
 function jointLine(
   from: ReadonlySet<number>,
   to: number,
@@ -160,10 +163,16 @@ function jointLine(
   return line.trimEnd();
 }
 
-/** Box-drawing characters by the sides that they connect: 8 up, 4 down, 2 left, 1 right. */
+/**
+ * Box-drawing characters by the sides that they connect: 8 up, 4 down, 2 left,
+ * 1 right.
+ */
 const GLYPHS = "   ─ ╭╮┬ ╰╯┴│├┤┼";
 
-/** A flow chart for Mermaid, which GitHub shows in Markdown (https://mermaid.js.org). */
+/**
+ * A flow chart for Mermaid, which GitHub shows in Markdown
+ * (https://mermaid.js.org).
+ */
 function mermaid(nodes: readonly GraphNode[]): string {
   const names = new Map(nodes.map(({ id }, index) => [id, `s${index}`]));
   return [

@@ -52,7 +52,10 @@ export async function printPipelines(args: Arguments): Promise<void> {
   writeOut(lines.join("\n"));
 }
 
-/** The help text of a pipeline: its parameters with defaults, its profiles and stages. */
+/**
+ * The help text of a pipeline: its parameters with defaults, its profiles and
+ * stages.
+ */
 export async function helpOfPipeline(args: Arguments): Promise<string> {
   const [pipeline] = args.positionals;
   const { name, description, parameters, profiles, stages } = await outlineOf(
@@ -94,7 +97,8 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
  * checked for syntax only.
  *
  * @param nameOrFile A name in `pipelines/`, or a file.
- * @param tasks Folder of the tasks, whose descriptions are used for parameters without a comment.
+ * @param tasks Folder of the tasks, whose descriptions are used for parameters
+ * without a comment.
  * @throws {UsageError} If there is no such pipeline.
  * @throws {PipelineError} If the file is not YAML with a mapping in it.
  */
@@ -120,7 +124,9 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
     parameters: byDotPath(params).map(([name, value]) => ({
       name,
       value,
-      /** Its comment in the file, else the description of the task's parameter. */
+      /**
+       * Its comment in the file, else the description of the task's parameter.
+       */
       description: comments.get(name) ??
         comments.get(name.replace(/\..*/, "")) ?? descriptions.get(name) ?? "",
     })),
@@ -136,7 +142,10 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
   };
 }
 
-/** Comments on parameters by dot path: on the lines above a key, or after its value. */
+/**
+ * Comments on parameters by dot path: on the lines above a key, or after its
+ * value.
+ */
 async function paramComments(text: string): Promise<Map<string, string>> {
   const { isMap, isScalar, parseDocument } = await import("yaml");
   const comments = new Map<string, string>();

@@ -21,7 +21,10 @@ import type { UpToDate } from "../pages/report_page.ts";
 import { type Answer, listed, type Message } from "../terminal/messages.ts";
 import { adapterConfig } from "./stage_result.ts";
 
-/** Collects from the events of a run what its last lines and its exit code depend on. */
+/**
+ * Collects from the events of a run what its last lines and its exit code
+ * depend on.
+ */
 export class RunOutcome {
   summary: Summary | undefined;
   /** Stages with new or restored results. */
@@ -55,7 +58,10 @@ export class RunOutcome {
     if (before !== undefined) this.#before.set(stage, before);
   }
 
-  /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
+  /**
+   * Names the results of other parameters or sources that this run has
+   * replaced; undefined if there are none.
+   */
   async replacedText(): Promise<string | undefined> {
     const replaced = [...this.#before].filter(([stage, before]) =>
       this.changed.has(stage) && before !== this.#decided.get(stage)!.key
@@ -263,7 +269,9 @@ async function pythonLines(
   return pythonCode(folder, { ...problem, base, hasOtherClasses }).split("\n");
 }
 
-/** A comparison of the report that decides, and another one that overrules it. */
+/**
+ * A comparison of the report that decides, and another one that overrules it.
+ */
 interface Judged {
   readonly comparison: Comparison;
   readonly overruling: Comparison | undefined;
@@ -285,7 +293,9 @@ function overrulingOf(
   );
 }
 
-/** The verdicts of the deciding report, then those of others that overrule none. */
+/**
+ * The verdicts of the deciding report, then those of others that overrule none.
+ */
 async function findingsOf(
   judged: readonly Judged[],
   asides: readonly Comparison[],
@@ -334,7 +344,10 @@ function titleAmong(
   return [title, ...more].join(", ");
 }
 
-/** The stage of the data that an adapter was trained on, the nearest data set upstream; undefined if there is none. */
+/**
+ * The stage of the data that an adapter was trained on, the nearest data set
+ * upstream; undefined if there is none.
+ */
 export function dataOf(
   stage: GraphStage,
   graph: Graph,

@@ -75,7 +75,8 @@ export async function watchPipeline(args: Arguments): Promise<number> {
  * Paths that the pipeline depends on: its file, the modules of its tasks, and
  * the files and folders that parameters name.
  *
- * @param before The result of the last call, kept if the pipeline is invalid now.
+ * @param before The result of the last call, kept if the pipeline is invalid
+ * now.
  * @throws {UsageError} In the first call, if the arguments are invalid.
  */
 async function dependencies(
@@ -107,7 +108,10 @@ async function dependencies(
   }
 }
 
-/** Fingerprint of each file at or below some paths; empty for one that is missing. */
+/**
+ * Fingerprint of each file at or below some paths; empty for one that is
+ * missing.
+ */
 function stateOf(paths: readonly string[]): Map<string, string> {
   const files = paths.flatMap((path) =>
     statIfThere(path)?.isDirectory

@@ -56,7 +56,10 @@ export const planCommand = command`
     : EXIT.success;
 });
 
-/** Prints the plan of a run with these arguments. Returns the number of stages in each state. */
+/**
+ * Prints the plan of a run with these arguments. Returns the number of stages
+ * in each state.
+ */
 export async function printPlan(args: Arguments) {
   const start = performance.now();
   const json = args.has("json");
@@ -243,7 +246,9 @@ export const statusCommand = command`
   }
 });
 
-/** What `status` says of a stage: a word, its color, and the rest of the line. */
+/**
+ * What `status` says of a stage: a word, its color, and the rest of the line.
+ */
 function statusOf({ decision, live, last, unfinished }: StageStatus) {
   const { cyan, green, red, yellow } = style;
   if (live !== undefined) {

@@ -88,8 +88,8 @@ function hubName(args: Arguments, option: string): string | undefined {
  * repository instead of the folder, and the configuration names the base model
  * on the hub.
  *
- * @throws {UsageError} If the folder is not a whole exported adapter, the target
- * of a link is missing, or the base model is not on the hub.
+ * @throws {UsageError} If the folder is not a whole exported adapter, the
+ * target of a link is missing, or the base model is not on the hub.
  */
 async function adapterFiles(
   folder: string,

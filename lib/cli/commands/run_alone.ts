@@ -13,7 +13,10 @@ import { outOf, PROJECT, tasksOf } from "../arguments/options.ts";
 
 interface Alone {
   readonly params: Readonly<Record<string, unknown>>;
-  /** Folders by the names of inputs; those that the task does not declare are left out. */
+  /**
+   * Folders by the names of inputs; those that the task does not declare are
+   * left out.
+   */
   readonly inputs: Readonly<Record<string, string>>;
   readonly engine?: Runtime;
   readonly gpus?: readonly string[];
@@ -93,7 +96,10 @@ export async function runAlone(
   return start.output;
 }
 
-/** A path that Deno can be given, which splits paths at commas, as the folders of stages have them: its nearest folder without one. */
+/**
+ * A path that Deno can be given, which splits paths at commas, as the folders
+ * of stages have them: its nearest folder without one.
+ */
 function readable(path: string): string {
   return path.includes(",") ? readable(dirname(path)) : path;
 }

@@ -65,8 +65,8 @@ export const runsCommand = command`
 });
 
 /**
- * The scored results of a pipeline, or of all; with patterns, its results of any
- * kind of the stages that these name.
+ * The scored results of a pipeline, or of all; with patterns, its results of
+ * any kind of the stages that these name.
  *
  * @throws {UsageError} If there is no result of the pipeline, or no such stage.
  */
@@ -141,7 +141,9 @@ function linesOf(
   return ["No scored results yet; name stages to compare other results"];
 }
 
-/** The name under which results of a pipeline are stored; its file may be gone. */
+/**
+ * The name under which results of a pipeline are stored; its file may be gone.
+ */
 async function nameOf(argument: string): Promise<string> {
   const isFile = /[\\/]|\.ya?ml$/.test(argument);
   if (!isFile && !pipelineNames().includes(argument)) return argument;
@@ -214,9 +216,9 @@ const LAST: readonly Column[] = [
 ];
 
 /**
- * The columns of the parameters. Tasks that never occur in the same row, such as
- * two methods of training, share a column for parameters of the same name. If a
- * parameter has several columns, their names include the task.
+ * The columns of the parameters. Tasks that never occur in the same row, such
+ * as two methods of training, share a column for parameters of the same name.
+ * If a parameter has several columns, their names include the task.
  */
 function parameterColumns(rows: readonly Row[]): Column[] {
   const names = new Set(rows.flatMap(({ params }) => Object.keys(params)));
@@ -259,7 +261,10 @@ function differs({ value }: Column, rows: readonly Row[]): boolean {
   return new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
 }
 
-/** The rank at which a row scores best by its first metric, and the scores there. */
+/**
+ * The rank at which a row scores best by its first metric, and the scores
+ * there.
+ */
 function best({ ranks }: Row): RankScores | undefined {
   const main = ({ metrics }: RankScores) => {
     const [name, value] = Object.entries(metrics)[0] ?? ["", null];
@@ -273,7 +278,9 @@ function scoreNames(rows: readonly Row[]): string[] {
   return [...new Set(names)];
 }
 
-/** The scores at the best rank; without any, the metrics that stages reported. */
+/**
+ * The scores at the best rank; without any, the metrics that stages reported.
+ */
 function scoreColumns(rows: readonly Row[]): Column[] {
   const scores = scoreNames(rows);
   if (scores.length > 0) {

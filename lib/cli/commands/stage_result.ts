@@ -18,8 +18,10 @@ import { openRun } from "../runtime/executor.ts";
 /**
  * The folder that `--adapter` names instead of a stage; undefined without it.
  *
- * @param used Options of {@linkcode KEY_OPTIONS} that have an effect all the same
- * @throws {UsageError} If others of them are given, which select a stage's result.
+ * @param used Options of {@linkcode KEY_OPTIONS} that have an effect all the
+ * same
+ * @throws {UsageError} If others of them are given, which select a stage's
+ * result.
  */
 export function adapterFolder(args: Arguments, used = ""): string | undefined {
   const folder = args.value("adapter");
@@ -38,7 +40,9 @@ type StageInputs = Readonly<Record<string, GraphStage | undefined>>;
 
 /** Results in private folders, removed on disposal. */
 export interface OpenInputs extends OpenResults {
-  /** Folders by the name of the input: `adapter`, and those that were asked for. */
+  /**
+   * Folders by the name of the input: `adapter`, and those that were asked for.
+   */
   readonly inputs: Readonly<Record<string, string>>;
 }
 
@@ -51,7 +55,9 @@ export interface AdapterStage {
    * "adapter".
    */
   readonly model: GraphStage | undefined;
-  /** Opens its result, as "adapter", and those of other stages that it needs. */
+  /**
+   * Opens its result, as "adapter", and those of other stages that it needs.
+   */
   readonly open: (others?: StageInputs) => Promise<OpenInputs>;
   /**
    * Opens as well, as "report", the only report on the adapter, or that of

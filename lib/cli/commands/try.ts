@@ -67,7 +67,10 @@ export const tryCommand = command`
   });
 });
 
-/** Serves the page of an adapter that writes texts, which a process of this machine computes. */
+/**
+ * Serves the page of an adapter that writes texts, which a process of this
+ * machine computes.
+ */
 async function serveWriting(
   args: Arguments,
   artifacts: { readonly model: string; readonly adapter: string },
@@ -97,7 +100,8 @@ async function pageFiles(
 ): Promise<Record<string, string>> {
   Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
   const { build, stop } = await import("esbuild");
-  // A script of lib/serve, and if it needs it onnxruntime-web without WebGPU, as one file.
+  // A script of lib/serve, and if it needs it onnxruntime-web without WebGPU,
+  // as one file.
   await build({
     entryPoints: [join(PROJECT, "lib/serve", script)],
     alias: { "onnxruntime-web": "onnxruntime-web/wasm" },

@@ -14,12 +14,13 @@ import { gpusOf, outOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 
 /**
- * Selects the engine for `--engine` as a runtime for stages, and reports it with
- * the reason. It is installed when the first stage needs it.
+ * Selects the engine for `--engine` as a runtime for stages, and reports it
+ * with the reason. It is installed when the first stage needs it.
  *
  * @param options.say Prints messages about the engine.
  * @param options.signal Stops an installation.
- * @param options.findHost Describes the machine that runs the stages; by default this one.
+ * @param options.findHost Describes the machine that runs the stages; by
+ * default this one.
  * @returns A function that selects it, once.
  */
 export function selectedEngine(
@@ -98,7 +99,9 @@ async function hostFor(args: Arguments): Promise<Host> {
   };
 }
 
-/** Options that report the progress of an installation and let `signal` stop it. */
+/**
+ * Options that report the progress of an installation and let `signal` stop it.
+ */
 export function installOptions(
   say: (message: Message) => void,
   signal: AbortSignal | undefined,

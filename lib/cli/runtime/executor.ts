@@ -16,9 +16,9 @@ import { engineOption, selectedEngine } from "./engine.ts";
 const MAX_QUEUED = 10_000;
 
 /**
- * Opens a pipeline with the settings of a run with these arguments, for commands
- * that run stages, or read or plan what a run does. Its engine is that of the
- * nodes or of this machine, which is found when it is needed.
+ * Opens a pipeline with the settings of a run with these arguments, for
+ * commands that run stages, or read or plan what a run does. Its engine is that
+ * of the nodes or of this machine, which is found when it is needed.
  *
  * An executor for a cluster is the one that the options or the user's profile
  * select, if any.
@@ -75,7 +75,10 @@ export async function openRun(
   };
 }
 
-/** The path of a file in the user's configuration folder; undefined if the user has none. */
+/**
+ * The path of a file in the user's configuration folder; undefined if the user
+ * has none.
+ */
 export function configFile(name: string): string | undefined {
   const home = Deno.env.get("HOME");
   const folder = Deno.env.get("XDG_CONFIG_HOME") ||
@@ -83,7 +86,10 @@ export function configFile(name: string): string | undefined {
   return folder ? join(folder, "dylora", name) : undefined;
 }
 
-/** Reads the user's profile, if there is one: `$DYLORA_PROFILE`, which must exist, or `dylora/profile.yaml` in the user's configuration folder. */
+/**
+ * Reads the user's profile, if there is one: `$DYLORA_PROFILE`, which must
+ * exist, or `dylora/profile.yaml` in the user's configuration folder.
+ */
 export async function readProfile(): Promise<Profile | undefined> {
   const usual = configFile("profile.yaml");
   const isThere = usual !== undefined && statIfThere(usual) !== undefined;

@@ -1,4 +1,7 @@
-/** Reads the user's profile: what runs the stages, and how; where results of other machines are. */
+/**
+ * Reads the user's profile: what runs the stages, and how; where results of
+ * other machines are.
+ */
 import * as z from "zod";
 import { reportIssues } from "../../pipeline/check.ts";
 import {

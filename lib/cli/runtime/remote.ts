@@ -33,7 +33,8 @@ export interface RemoteSettings {
  * The remote of a command; undefined if there is none, or it is off.
  *
  * @param needed The mode of a command that needs a remote.
- * @throws {UsageError} If its address is invalid or, in an option, secret; if a key is invalid, or missing.
+ * @throws {UsageError} If its address is invalid or, in an option, secret; if a
+ * key is invalid, or missing.
  */
 export async function remoteSettings(
   args: Arguments,
@@ -84,7 +85,10 @@ export async function remoteSettings(
   return { url, name, writes, trust };
 }
 
-/** The file of the user's signing key: `$DYLORA_REMOTE_KEY`, or `dylora/remote-key.json` in the user's configuration folder. */
+/**
+ * The file of the user's signing key: `$DYLORA_REMOTE_KEY`, or
+ * `dylora/remote-key.json` in the user's configuration folder.
+ */
 export function keyFile(): string {
   const file = Deno.env.get("DYLORA_REMOTE_KEY") ||
     configFile("remote-key.json");
@@ -151,7 +155,9 @@ export async function runRemote(
   };
   return {
     ...remote,
-    /** Waits for what is being stored. Undefined if the remote was not needed. */
+    /**
+     * Waits for what is being stored. Undefined if the remote was not needed.
+     */
     async end(): Promise<RemoteMessage | undefined> {
       const remote = await opened;
       if (remote === undefined) {

@@ -3,7 +3,10 @@ import { type Forecast, Pace } from "../../scheduler/forecast.ts";
 import { writeAll } from "../../files/files.ts";
 import { about, progressText } from "./messages.ts";
 
-/** Shows progress on standard error, if it is a terminal, once a second after the first, and removes it at the end. */
+/**
+ * Shows progress on standard error, if it is a terminal, once a second after
+ * the first, and removes it at the end.
+ */
 export function progressLine(): (event: Event) => void {
   const pace = new Pace(Date.now(), undefined);
   let shown = pace.since;

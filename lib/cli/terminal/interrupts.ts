@@ -11,7 +11,10 @@ const ONE_PRESS = 100;
 /** True if the reader of the output has ended. */
 let isUnread = false;
 
-/** Interrupts this program as the closing of its terminal does, since the reader of its output has ended. */
+/**
+ * Interrupts this program as the closing of its terminal does, since the reader
+ * of its output has ended.
+ */
 export function hangUp(): void {
   isUnread = true;
   Deno.kill(Deno.pid, "SIGHUP");
@@ -21,8 +24,8 @@ export function hangUp(): void {
  * Does work that a signal may interrupt.
  *
  * @param onFirst As of {@linkcode watchInterrupts}.
- * @returns The exit code of the signal if there was one, whether or not the work
- * then failed; otherwise that of the work.
+ * @returns The exit code of the signal if there was one, whether or not the
+ * work then failed; otherwise that of the work.
  */
 export async function interruptible(
   work: (signal: AbortSignal) => Promise<number | void>,
@@ -40,9 +43,9 @@ export async function interruptible(
 
 /**
  * Turns the first signal into an orderly stop. The next press of Ctrl-C, or
- * SIGTERM, ends the program at once, and the processes of stages with it. SIGHUP
- * is ignored after another signal, and without a terminal, as under `nohup`: that
- * SIGHUP is to be ignored is lost on the way through `deno task`.
+ * SIGTERM, ends the program at once, and the processes of stages with it.
+ * SIGHUP is ignored after another signal, and without a terminal, as under
+ * `nohup`: that SIGHUP is to be ignored is lost on the way through `deno task`.
  *
  * @param onFirst Called at the first signal, to notify the user.
  */
@@ -55,7 +58,8 @@ export function watchInterrupts(onFirst: (signal: Deno.Signal) => void) {
     .some((stream) => stream.isTerminal());
   const press = () => {
     isPressed = true;
-    // Signals that arrived while the thread was busy come before the second timer.
+    // Signals that arrived while the thread was busy come before the second
+    // timer.
     const release = () => setTimeout(() => isPressed = false, 1);
     Deno.unrefTimer(setTimeout(release, ONE_PRESS));
   };

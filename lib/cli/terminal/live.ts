@@ -238,7 +238,10 @@ function meter(width: number, share: number): string {
   return `${style.green(done)}${style.dim(left)} ${percent}`;
 }
 
-/** The id of a stage within a width, with the values that tell it apart from others of its name, and the end of what is too long. */
+/**
+ * The id of a stage within a width, with the values that tell it apart from
+ * others of its name, and the end of what is too long.
+ */
 function shortId(
   id: string,
   among: readonly string[],

@@ -11,7 +11,9 @@ import { terminalMarkdown } from "./terminal_markdown.ts";
 
 type Engine = Pick<EngineChoice, "engine" | "identity" | "reason">;
 
-/** What a command reports while it works: the scheduler's events and its own. */
+/**
+ * What a command reports while it works: the scheduler's events and its own.
+ */
 export type Message =
   | Event
   /** The engine that was selected, and why. */
@@ -42,13 +44,17 @@ export interface Answer {
   readonly type: "answer";
   /** The verdicts of the reports, one for each task. */
   readonly findings: readonly {
-    /** Title of the task, and what distinguishes it from others of the report. */
+    /**
+     * Title of the task, and what distinguishes it from others of the report.
+     */
     readonly title: string;
     readonly headline: string;
     readonly reasons: readonly string[];
     /** Recommended rank; undefined if nothing was learnt. */
     readonly rank?: number;
-    /** True for a report that does not decide the rank of the exported adapter. */
+    /**
+     * True for a report that does not decide the rank of the exported adapter.
+     */
     readonly isAside?: boolean;
   }[];
   /** Faults of the data. */
@@ -143,7 +149,9 @@ export function messageLine(message: Message): string | undefined {
   }
 }
 
-/** `12 of 4096 bytes differ, the first at 1032; in "q.lora_A" 8, in "q.lora_B" 4` */
+/**
+ * `12 of 4096 bytes differ, the first at 1032; in "q.lora_A" 8, in "q.lora_B" 4`
+ */
 function differenceText(it: FileDifference | null): string {
   if (it === null) return "only one of the two runs has made it";
   const { sizes: [before, after], first, bytes, tensors } = it;
@@ -178,7 +186,10 @@ const MAX_NAMES = 5;
 /** Characters of a text of a stage that are shown: some fifty lines. */
 const MAX_SHOWN = 4000;
 
-/** A text of a stage as it is shown: its beginning, and how much more the log has. */
+/**
+ * A text of a stage as it is shown: its beginning, and how much more the log
+ * has.
+ */
 function shortened(text: string): string {
   if (text.length <= MAX_SHOWN) return text;
   const more = bytes(text.length - MAX_SHOWN);
@@ -192,8 +203,9 @@ const LAST_LINES = 20;
  * The lines that messages print. An error that several stages share is printed
  * for the first one, with the names of the others before the summary, where
  * skipped stages are listed by the reason. Stages that an interrupt has kept
- * from starting are counted in the summary only. A stage that fails for a reason
- * that its task did not report is shown with the last lines of its output.
+ * from starting are counted in the summary only. A stage that fails for a
+ * reason that its task did not report is shown with the last lines of its
+ * output.
  */
 export class Transcript {
   readonly #errors = new Map<string, string[]>();
@@ -334,7 +346,10 @@ function answerLines(answer: Answer): string[] {
   ];
 }
 
-/** What the log of a stage says of an event; undefined for events that are not shown. */
+/**
+ * What the log of a stage says of an event; undefined for events that are not
+ * shown.
+ */
 export function eventText(event: Event): string | undefined {
   switch (event.type) {
     case "log":
@@ -346,7 +361,8 @@ export function eventText(event: Event): string | undefined {
     case "progress":
       return progressText(event);
     case "metric":
-      // Points of a curve are for pages and trackers; a training logs the step in words.
+      // Points of a curve are for pages and trackers; a training logs the step
+      // in words.
       return event.step === undefined
         ? printable(`${event.name} = ${event.value}`)
         : undefined;

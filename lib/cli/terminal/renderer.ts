@@ -33,7 +33,8 @@ async function rendererFor(args: Arguments): Promise<Renderer> {
         : isBrokenPipe(error);
       if (!isEnd) throw error;
       isClosed = true;
-      // SIGHUP reports that a terminal is closed; a pipe without a reader ends the run in the same way.
+      // SIGHUP reports that a terminal is closed; a pipe without a reader ends
+      // the run in the same way.
       if (!isTerminal) hangUp();
     }
   };
@@ -47,7 +48,10 @@ async function rendererFor(args: Arguments): Promise<Renderer> {
   return new LiveTable(write);
 }
 
-/** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */
+/**
+ * Writes a text to standard output. Exits with code 129 if the reader has
+ * closed it, as `| head` does.
+ */
 export function writeOut(text: string): void {
   try {
     writeAll(Deno.stdout, text);
@@ -57,15 +61,23 @@ export function writeOut(text: string): void {
   }
 }
 
-/** Writes a line to standard output: a value as JSON with `--json`, else a text. */
+/**
+ * Writes a line to standard output: a value as JSON with `--json`, else a text.
+ */
 export function writeLine(args: Arguments, value: unknown, text: string): void {
   writeOut(`${args.has("json") ? JSON.stringify(value) : text}\n`);
 }
 
-/** Starts of texts, but not of numbers, that spreadsheets take for a formula, which can read files and the network. */
+/**
+ * Starts of texts, but not of numbers, that spreadsheets take for a formula,
+ * which can read files and the network.
+ */
 const FORMULA = /^(?:[=@\t\r]|[+-](?![\d.,+\-\s[\]%e]*$))/i;
 
-/** A line of CSV (RFC 4180); what would be a formula gets an apostrophe, as is usual. */
+/**
+ * A line of CSV (RFC 4180); what would be a formula gets an apostrophe, as is
+ * usual.
+ */
 export function csvLine(texts: readonly string[], delimiter = ","): string {
   return texts.map((text) => FORMULA.test(text) ? `'${text}` : text)
     .map((text) =>
@@ -79,7 +91,10 @@ function isBrokenPipe(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe;
 }
 
-/** Minimum milliseconds between two progress lines of a stage or an installation. */
+/**
+ * Minimum milliseconds between two progress lines of a stage or an
+ * installation.
+ */
 const PROGRESS_LINE_PAUSE = 10_000;
 
 /**
@@ -94,7 +109,10 @@ export function plainLines(
 ): Renderer {
   const shownAt = new Map<string, number>();
   const transcript = new Transcript();
-  /** True if the pause since the subject was last shown is over; false the first time. */
+  /**
+   * True if the pause since the subject was last shown is over; false the first
+   * time.
+   */
   const isDue = (subject: string): boolean => {
     const last = shownAt.get(subject);
     if (last !== undefined && now() - last < PROGRESS_LINE_PAUSE) return false;

@@ -8,7 +8,10 @@ const BEGIN_FRAME = "\x1b[?2026h";
 const END_FRAME = "\x1b[?2026l";
 const CLEAR_TO_END_OF_LINE = "\x1b[K";
 const CLEAR_BELOW = "\x1b[J";
-/** Without wrapping, the terminal itself cuts rows, whatever the width of their characters. */
+/**
+ * Without wrapping, the terminal itself cuts rows, whatever the width of their
+ * characters.
+ */
 const NO_WRAP = "\x1b[?7l";
 const WRAP = "\x1b[?7h";
 
@@ -50,7 +53,10 @@ export class Screen {
     this.#frame(shown.map((row) => row.replaceAll(/\s/g, " ")));
   }
 
-  /** Columns of a row; the last one stays free, since some terminals wrap after it. */
+  /**
+   * Columns of a row; the last one stays free, since some terminals wrap after
+   * it.
+   */
   get width(): number {
     return (consoleSize().columns || 80) - 1;
   }

@@ -1,4 +1,7 @@
-/** Formats text with an ANSI escape code in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
+/**
+ * Formats text with an ANSI escape code in a terminal, unless `NO_COLOR` is set
+ * (https://no-color.org).
+ */
 function code(on: number, off: number): (text: string) => string {
   return (text) =>
     Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR") &&

@@ -29,7 +29,10 @@ function blockText(block: string): string {
   return plain(bold);
 }
 
-/** A table whose first column is aligned left, as those of texts are (`:---`), and the others right, as numbers are. */
+/**
+ * A table whose first column is aligned left, as those of texts are (`:---`),
+ * and the others right, as numbers are.
+ */
 function tableText(lines: readonly string[]): string {
   const [head = [], rules = [], ...rows] = lines
     .map((line) =>

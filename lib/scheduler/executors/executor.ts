@@ -9,12 +9,16 @@ export interface Executor {
   /**
    * The executor that runs the stages of a task; this one if absent.
    *
-   * @param isLocal True if the task declares that it belongs where the scheduler runs.
+   * @param isLocal True if the task declares that it belongs where the
+   * scheduler runs.
    */
   of?(task: string, isLocal: boolean): Executor;
   /** Starts, or queues, a job. */
   start(job: Job): Execution;
-  /** Ends all remaining processes of a job whose scheduler died, given its folder only. */
+  /**
+   * Ends all remaining processes of a job whose scheduler died, given its
+   * folder only.
+   */
   reap(folder: string): Promise<void>;
 }
 
@@ -33,13 +37,16 @@ export interface Job {
   readonly env: Readonly<Record<string, string>>;
   /** True if it may start programs, which must end with it. */
   readonly startsPrograms: boolean;
-  /** True if its native code and the programs that it starts must have no network, where the system can cut it off. */
+  /**
+   * True if its native code and the programs that it starts must have no
+   * network, where the system can cut it off.
+   */
   readonly offline?: boolean;
   /**
-   * Private folder of this start, where the executor may store files of its own.
-   * The file `spec.json` in it becomes the standard input of the process, and its
-   * standard output and error go to the files `stdout` and `stderr`. Its result
-   * is in the folder `output`.
+   * Private folder of this start, where the executor may store files of its
+   * own. The file `spec.json` in it becomes the standard input of the process,
+   * and its standard output and error go to the files `stdout` and `stderr`.
+   * Its result is in the folder `output`.
    */
   readonly folder: string;
   /** Folder of its checkpoints. */
@@ -52,7 +59,10 @@ export interface Job {
 export interface JobState {
   /** Id of the job. */
   readonly job: string;
-  /** As the batch system calls it: `PENDING`. Time counts towards a timeout only while it is `RUNNING`. */
+  /**
+   * As the batch system calls it: `PENDING`. Time counts towards a timeout only
+   * while it is `RUNNING`.
+   */
   readonly state: string;
   /** Why it is in this state: `Resources`. */
   readonly reason?: string;
@@ -66,20 +76,28 @@ export interface JobResources {
   readonly memory: number;
   /** Seconds that a batch system reserves for each start of the process. */
   readonly time?: number | undefined;
-  /** Seconds after which the scheduler stops the job, all its starts together. */
+  /**
+   * Seconds after which the scheduler stops the job, all its starts together.
+   */
   readonly timeout?: number | undefined;
 }
 
 /** A job that was started. */
 export interface Execution {
-  /** Resolves when the process starts, which under a batch system may be long after it was queued. */
+  /**
+   * Resolves when the process starts, which under a batch system may be long
+   * after it was queued.
+   */
   readonly started: Promise<void>;
   /**
    * Resolves when the process has ended, and with it every process that it
    * started, and all that they wrote is visible here.
    */
   readonly ended: Promise<Ended>;
-  /** Set if its files are written on another machine: milliseconds between two looks at them, and by which they may appear late. */
+  /**
+   * Set if its files are written on another machine: milliseconds between two
+   * looks at them, and by which they may appear late.
+   */
   readonly remote?: { readonly interval: number; readonly late: number };
   /** A warning about the way it runs, for its log. */
   readonly note?: string;
@@ -94,9 +112,15 @@ export interface Execution {
 export type Ended =
   | Exit
   | {
-    /** Why the stage has failed, or is to be started again, which the exit code does not say. */
+    /**
+     * Why the stage has failed, or is to be started again, which the exit code
+     * does not say.
+     */
     readonly reason: string;
-    /** True if the stage is not the cause, so that it is to be started again from its last checkpoint. */
+    /**
+     * True if the stage is not the cause, so that it is to be started again
+     * from its last checkpoint.
+     */
     readonly again?: boolean;
   };
 
@@ -105,6 +129,9 @@ export interface Exit {
   readonly code: number;
   /** The signal that ended it, if one did. */
   readonly signal?: string;
-  /** When the process started and how long it ran, if the executor has measured it. */
+  /**
+   * When the process started and how long it ran, if the executor has measured
+   * it.
+   */
   readonly measured?: { readonly started: Date; readonly seconds: number };
 }

@@ -54,7 +54,8 @@ function start(job: Job): Execution {
   const ended = process.status.then(async ({ code, signal: name, success }) => {
     if (success) await process.stderr.cancel();
     else {
-      // What the programs around the stage's own have printed, such as `unshare`.
+      // What the programs around the stage's own have printed, such as
+      // `unshare`.
       const said = await new Response(process.stderr).text();
       const path = join(job.folder, "stderr");
       if (said !== "") Deno.writeTextFileSync(path, said, { append: true });
@@ -96,7 +97,10 @@ async function reap(folder: string): Promise<void> {
   }
 }
 
-/** How a process ended, by its exit code, in which a shell hides the signal, or by its signal. */
+/**
+ * How a process ended, by its exit code, in which a shell hides the signal, or
+ * by its signal.
+ */
 export function describe(
   code: number,
   signal: Deno.Signal | null = null,
@@ -116,14 +120,18 @@ export function signal(target: number, name: Deno.Signal): boolean {
 
 /** Processes whose environment has a variable that begins so. */
 export function processesWith(variable: string): number[] {
-  // In a nested PID namespace, which has a number for each level, signals take other numbers than `/proc` shows.
+  // In a nested PID namespace, which has a number for each level, signals take
+  // other numbers than `/proc` shows.
   if (!/^NSpid:\s+\d+$/m.test(procFile("self", "status"))) return [];
   return entriesOf("/proc").map(({ name }) => Number(name)).filter((pid) =>
     pid > 0 && `\0${procFile(pid, "environ")}`.includes(`\0${variable}`)
   );
 }
 
-/** Text of a file of `/proc/PID`; empty if the process has ended or is another user's. */
+/**
+ * Text of a file of `/proc/PID`; empty if the process has ended or is another
+ * user's.
+ */
 export function procFile(pid: number | "self", name: string): string {
   return unlessGone(() => Deno.readTextFileSync(`/proc/${pid}/${name}`)) ?? "";
 }
@@ -143,11 +151,12 @@ function unlessGone<T>(use: () => T): T | undefined {
 }
 
 /**
- * Script that is process 1 of a stage's PID namespace. In the chain scheduler ->
- * `unshare` -> process 1, the kernel kills each process when the one before it
- * ends; with process 1, it kills everything that the stage started. That does
- * not hold if the scheduler ended before the chain was complete, so the script
- * starts the stage only if the scheduler is still the parent of `unshare`.
+ * Script that is process 1 of a stage's PID namespace. In the chain scheduler
+ * -> `unshare` -> process 1, the kernel kills each process when the one before
+ * it ends; with process 1, it kills everything that the stage started. That
+ * does not hold if the scheduler ended before the chain was complete, so the
+ * script starts the stage only if the scheduler is still the parent of
+ * `unshare`.
  *
  * Parents are read from `/proc/PID/stat`, whose first fields are the id, the
  * name, the state and the parent's id.
@@ -162,7 +171,11 @@ shift
 exit $?
 `;
 
-/** Commands that start a program in a PID namespace, without the shared memory and queues of others, and end it when their parent ends. The second is for users without rights. */
+/**
+ * Commands that start a program in a PID namespace, without the shared memory
+ * and queues of others, and end it when their parent ends. The second is for
+ * users without rights.
+ */
 const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
   "setpriv",
   "--pdeathsig",
@@ -175,7 +188,10 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
   ...flags,
 ]);
 
-/** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
+/**
+ * First release of util-linux whose `unshare` survives a SIGTERM that its
+ * process group gets.
+ */
 const RELEASE = "2.36";
 
 /** Results of {@linkcode namespaceCommand} by its argument. */
@@ -201,7 +217,9 @@ export function inNamespace(
   return [...command, ...init, ...program];
 }
 
-/** The first of {@linkcode COMMANDS} that works here; else the reason, as text. */
+/**
+ * The first of {@linkcode COMMANDS} that works here; else the reason, as text.
+ */
 function namespaceCommand(offline: boolean): readonly string[] | string {
   if (Deno.build.os !== "linux") return "only Linux has PID namespaces";
   const version = attempt(["unshare", "--version"]);

@@ -1,7 +1,7 @@
 /**
- * Says whether a change of the engine changes what is trained: runs the pipeline
- * smoke of this checkout and of another commit on this machine, and compares
- * the weights of all adapters.
+ * Says whether a change of the engine changes what is trained: runs the
+ * pipeline smoke of this checkout and of another commit on this machine, and
+ * compares the weights of all adapters.
  *
  *     deno task bench bytes --against HEAD~3
  */

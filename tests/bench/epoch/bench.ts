@@ -21,7 +21,10 @@ import {
 import { type EpochWork, timePeerEpoch } from "../peer/epoch.ts";
 import { TimedPipeline } from "../timed_pipeline.ts";
 
-/** The timed work: a precision, and how the peer pads. We always pad to the longest of a batch. */
+/**
+ * The timed work: a precision, and how the peer pads. We always pad to the
+ * longest of a batch.
+ */
 const works = [
   { name: "mrpc epoch", precision: "bf16", padding: "longest" },
   { name: "mrpc epoch", precision: "f32", padding: "longest" },

@@ -1,7 +1,8 @@
 /**
- * A process for `bench.ts`: takes two training steps and prints of each part the
- * seconds, and the peak memory up to its end. Arguments: the model's folder, the work as JSON, the library's
- * folder, and the folders of compiled functions.
+ * A process for `bench.ts`: takes two training steps and prints of each part
+ * the seconds, and the peak memory up to its end. Arguments: the model's
+ * folder, the work as JSON, the library's folder, and the folders of compiled
+ * functions.
  */
 import { startEngine } from "../../../lib/engine/start.ts";
 import { TensorflowBinding } from "../../../lib/engine/tensorflow/binding.ts";

@@ -32,7 +32,8 @@ const EpochTimes = z.strictObject({
 export type EpochTimes = z.output<typeof EpochTimes>;
 
 /**
- * Times one epoch of MRPC with PEFT, from text to trained, in a process of its own.
+ * Times one epoch of MRPC with PEFT, from text to trained, in a process of its
+ * own.
  *
  * @param python Python of an environment that `setup.sh` made.
  */

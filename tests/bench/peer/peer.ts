@@ -32,7 +32,10 @@ const Timed = z.strictObject({
   peak_bytes: z.int().positive(),
 });
 
-/** Seconds of each repetition, and the memory that the process has needed so far. */
+/**
+ * Seconds of each repetition, and the memory that the process has needed so
+ * far.
+ */
 export type Timed = z.output<typeof Timed>;
 
 /**

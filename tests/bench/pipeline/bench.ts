@@ -107,7 +107,10 @@ async function bench(args: Arguments): Promise<number> {
 /** Stages of the larger pipeline. */
 const MANY = 200;
 
-/** Overhead of a stage: the time of a cold run of many stages, divided by their number. */
+/**
+ * Overhead of a stage: the time of a cold run of many stages, divided by their
+ * number.
+ */
 function overheads(rows: readonly Row[]): Row[] {
   return rows.filter(({ work }) => work === `cold ${MANY}`)
     .map(({ tool, ms, ran }) => ({

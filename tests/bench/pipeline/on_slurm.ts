@@ -4,7 +4,9 @@ import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";
 
-/** Jobs that run at a time: as many as the nodes of the cluster have processors. */
+/**
+ * Jobs that run at a time: as many as the nodes of the cluster have processors.
+ */
 const JOBS = 8;
 
 /**

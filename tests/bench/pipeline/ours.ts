@@ -3,7 +3,10 @@ import { fileURLToPath } from "node:url";
 import { parentOf, stagesOf } from "./shape.ts";
 import { append, type Tool } from "./tool.ts";
 
-/** This project's own command line, with a task module for stage 0 and one for the rest. */
+/**
+ * This project's own command line, with a task module for stage 0 and one for
+ * the rest.
+ */
 export const ours = checkout(
   fileURLToPath(new URL("../../..", import.meta.url)),
 );

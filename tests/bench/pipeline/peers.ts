@@ -25,7 +25,10 @@ const scripted = {
   ran: takeRan,
 };
 
-/** Deno's own tasks with `files` and `output`, cached in a folder of the project. */
+/**
+ * Deno's own tasks with `files` and `output`, cached in a folder of the
+ * project.
+ */
 export const denoTask: Tool = {
   name: "deno task",
   ...scripted,

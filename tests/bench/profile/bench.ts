@@ -1,6 +1,6 @@
 /**
- * Says where a training step of this engine, or an evaluation of 8 ranks, spends
- * its time, by part of the engine and by product, on one thread:
+ * Says where a training step of this engine, or an evaluation of 8 ranks,
+ * spends its time, by part of the engine and by product, on one thread:
  *
  *     deno task bench profile --only "minilm 32x64"
  *     deno task bench profile --only "minilm 32x64" --samples
@@ -41,7 +41,10 @@ interface Row {
   readonly gflops?: number;
   /** Speed of the same product alone, repeated. */
   readonly best?: number;
-  /** Of a fused loop: values of its largest tensor, nanoseconds of its fastest call for each of them, and megabytes that it reads and writes. */
+  /**
+   * Of a fused loop: values of its largest tensor, nanoseconds of its fastest
+   * call for each of them, and megabytes that it reads and writes.
+   */
   readonly elements?: number;
   readonly nanoseconds?: number;
   readonly megabytes?: number;
@@ -221,7 +224,10 @@ function of(milliseconds: number, step: number) {
   return { milliseconds, share: milliseconds / step };
 }
 
-/** GFLOPS of a product alone, the fastest of some repetitions; NaN for other operations than plain products. */
+/**
+ * GFLOPS of a product alone, the fastest of some repetitions; NaN for other
+ * operations than plain products.
+ */
 function bestOf(name: string, flops: number): number {
   const [left, right] = [...name.matchAll(/\[([\d,]+)\]/g)]
     .map(([, shape]) => shape!.split(",").map(Number));

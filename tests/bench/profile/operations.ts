@@ -4,11 +4,20 @@ import { libraryBinding } from "../../../lib/engine/backend.ts";
 import type { Attribute } from "../../../lib/engine/tensorflow/attributes.ts";
 import { DataType } from "../../../lib/engine/tensorflow/tensors.ts";
 
-/** Calls of an operation, or of a compiled function, with inputs of the same shapes. */
+/**
+ * Calls of an operation, or of a compiled function, with inputs of the same
+ * shapes.
+ */
 export interface Timing {
-  /** `product`, or the file of the engine that computes it: `layer_norm`, `adamw`. */
+  /**
+   * `product`, or the file of the engine that computes it: `layer_norm`,
+   * `adamw`.
+   */
   readonly part: string;
-  /** `MatMul [1024,384] x [384,1536]`, or of a compiled function its tensors: `[1024,384] [384] -> [1024,384]`. */
+  /**
+   * `MatMul [1024,384] x [384,1536]`, or of a compiled function its tensors:
+   * `[1024,384] [384] -> [1024,384]`.
+   */
   readonly name: string;
   calls: number;
   seconds: number;
@@ -16,7 +25,10 @@ export interface Timing {
   fastest: number;
   /** Floating-point operations of a call; 0 if it is not a product. */
   readonly flops: number;
-  /** Of a compiled function: values of its largest tensor, and bytes of all that it reads and writes. */
+  /**
+   * Of a compiled function: values of its largest tensor, and bytes of all that
+   * it reads and writes.
+   */
   readonly loop?: { readonly elements: number; readonly bytes: number };
 }
 
@@ -86,7 +98,10 @@ export function timeOperations(): Map<string, Timing> {
   return timings;
 }
 
-/** The engine's file that computes: the innermost of `ops` or `training` on the stack, except those that run what others compute. */
+/**
+ * The engine's file that computes: the innermost of `ops` or `training` on the
+ * stack, except those that run what others compute.
+ */
 function callingFile(): string {
   const files = new Error().stack!
     .matchAll(/lib\/engine\/(?:ops|training|models)\/(\w+)\.ts/g);
@@ -103,7 +118,10 @@ function shapesOf(binding: Binding, ids: readonly number[]): number[][] {
   );
 }
 
-/** Two for each multiply-add: the product of `[..., m, k]` and `[..., k, n]` takes `2 m k n`. */
+/**
+ * Two for each multiply-add: the product of `[..., m, k]` and `[..., k, n]`
+ * takes `2 m k n`.
+ */
 function productFlops(
   opName: string,
   attributes: readonly Attribute[],

@@ -1,6 +1,7 @@
 /**
  * Samples a process that takes training steps or evaluates, with `perf`: the
- * step as it runs, one graph function, whose parts cannot be timed from outside.
+ * step as it runs, one graph function, whose parts cannot be timed from
+ * outside.
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -108,8 +109,8 @@ export function sharesOf(samples: string, pid: number): Map<Kind, number> {
 }
 
 /**
- * The samples of each kind in what `perf script` prints of a process: a line for
- * each sample, `THREAD ADDRESS SYMBOL (FILE)`.
+ * The samples of each kind in what `perf script` prints of a process: a line
+ * for each sample, `THREAD ADDRESS SYMBOL (FILE)`.
  */
 export function samplesOf(samples: string, pid: number): Map<Kind, number> {
   const counts = new Map(KINDS.map((kind) => [kind, 0]));

@@ -1,7 +1,7 @@
 /**
  * A process for `samples.ts`: takes training steps, or evaluates, until it is
- * killed, after a line that says that all is traced and compiled. Arguments: the
- * model's folder, the work as JSON, the library's folder, and `step` or
+ * killed, after a line that says that all is traced and compiled. Arguments:
+ * the model's folder, the work as JSON, the library's folder, and `step` or
  * `evaluation`.
  */
 import { startEngine } from "../../../lib/engine/start.ts";

@@ -74,7 +74,10 @@ class Bench {
     const { project, rounds } = this;
     const stages = this.args.integer("stages", 1) ?? 50;
     await using server = new FaultyServer(project.path("nothing"));
-    /** Median seconds of a command on the project, without the remote and with it, in turns. */
+    /**
+     * Median seconds of a command on the project, without the remote and with
+     * it, in turns.
+     */
     const timed = async (command: string, out: string) => {
       const times: [number[], number[]] = [[], []];
       for (let round = 0; round < rounds; round++) {

@@ -1,5 +1,6 @@
 /**
- * Times `deno task resize` beside PEFT and PyTorch on the same files, as whole processes.
+ * Times `deno task resize` beside PEFT and PyTorch on the same files, as whole
+ * processes.
  *
  *     eval "$(sh tests/bench/peer/setup.sh)"
  *     deno task bench resize --layers 1,2,4 --json
@@ -24,7 +25,10 @@ type Timed = z.output<typeof Timed>;
 
 const RANK = 8;
 
-/** Models, with the modules that a layer has, and the file in which a LoRA of them is. */
+/**
+ * Models, with the modules that a layer has, and the file in which a LoRA of
+ * them is.
+ */
 const MODELS = {
   llama: { modules: 7, file: "" },
   sdxl: { modules: 11, file: "adapter.safetensors" },
@@ -174,7 +178,10 @@ function methodsOf(args: Arguments, kind: keyof typeof MODELS): Method[] {
   });
 }
 
-/** The line of least squares through points, and the largest relative distance of a point from it. */
+/**
+ * The line of least squares through points, and the largest relative distance
+ * of a point from it.
+ */
 function lineThrough(points: readonly (readonly [number, number])[]) {
   const mean = (at: 0 | 1) =>
     points.reduce((sum, it) => sum + it[at], 0) / points.length;

@@ -18,7 +18,10 @@ export interface Measured {
   readonly probabilities: readonly number[];
 }
 
-/** Classifies the first text, then all of them twice, the first time without the clock. Runs in Deno, Node.js and browsers. */
+/**
+ * Classifies the first text, then all of them twice, the first time without the
+ * clock. Runs in Deno, Node.js and browsers.
+ */
 export async function measure(
   { folder, texts, started }: Request,
   options: LoadOptions = {},

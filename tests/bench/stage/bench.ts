@@ -1,6 +1,7 @@
 /**
  * Shows what a stage costs that does almost nothing, from its start to its
- * commit, part by part, in processor time, which a loaded machine changes little.
+ * commit, part by part, in processor time, which a loaded machine changes
+ * little.
  *
  *     deno task bench stage
  *     deno task bench stage --beside ../another-checkout
@@ -75,7 +76,10 @@ async function inTurn(
   });
 }
 
-/** A stage of whole pipelines: what runs of all stages cost more than runs with nothing to do, by the number of stages. */
+/**
+ * A stage of whole pipelines: what runs of all stages cost more than runs with
+ * nothing to do, by the number of stages.
+ */
 async function wholePipelines(
   roots: readonly string[],
   stages: number,

@@ -191,7 +191,8 @@ async function hold(
     job,
     async end() {
       executor.letGo();
-      // Its outcome says nothing: the scheduler has read the events of all parts as those of the stage.
+      // Its outcome says nothing: the scheduler has read the events of all
+      // parts as those of the stage.
       await ran;
       project[Symbol.dispose]();
     },

@@ -44,7 +44,10 @@ export async function spend(
   return { wall, cpu: processorTime(who) - cpu, flush: flushed.wall };
 }
 
-/** Times the calls of `fsync(2)` by which this process flushes files to the disk. */
+/**
+ * Times the calls of `fsync(2)` by which this process flushes files to the
+ * disk.
+ */
 class Flushed {
   wall = 0;
   readonly #sync = Deno.FsFile.prototype.sync;

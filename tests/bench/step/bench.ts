@@ -1,6 +1,7 @@
 /**
  * Times a training step, the evaluation of all ranks and the peak memory of
- * this engine and of PyTorch + transformers + PEFT, in turn, on the same shapes.
+ * this engine and of PyTorch + transformers + PEFT, in turn, on the same
+ * shapes.
  *
  *     eval "$(sh tests/bench/peer/setup.sh)"
  *     deno task bench step --json
@@ -34,15 +35,24 @@ interface Row {
   readonly ratio: number;
 }
 
-/** Minimum number of uncounted calls at the start, which trace, compile and fill caches. */
+/**
+ * Minimum number of uncounted calls at the start, which trace, compile and fill
+ * caches.
+ */
 const WARM_UP = 3;
 /** Seconds after which they end, whatever their number. */
 const WARM_UP_LIMIT = 30;
-/** Minimum seconds of these calls, since the compilers of both languages need some time. */
+/**
+ * Minimum seconds of these calls, since the compilers of both languages need
+ * some time.
+ */
 const WARM_UP_SECONDS = 2;
 /** Minimum seconds of a turn; a turn has several steps if they are short. */
 const TURN_SECONDS = 0.1;
-/** Milliseconds of pause before a turn, since threads of the other side keep spinning for a while. */
+/**
+ * Milliseconds of pause before a turn, since threads of the other side keep
+ * spinning for a while.
+ */
 const PAUSE = 100;
 
 /** `deno task bench step`. */

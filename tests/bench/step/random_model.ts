@@ -9,7 +9,10 @@ import {
 } from "../../../lib/engine/safetensors/writer.ts";
 import type { Model } from "./work.ts";
 
-/** Writes a Hugging Face model folder with random weights, like those of a new model. */
+/**
+ * Writes a Hugging Face model folder with random weights, like those of a new
+ * model.
+ */
 export function writeRandomModel(folder: string, { config }: Model): void {
   const text = JSON.stringify(config);
   const model = parseModel(text);

@@ -38,7 +38,8 @@ export class Work {
 
   /**
    * @param folder Folder of the model
-   * @param eager Runs steps and evaluations operation by operation instead of as graphs
+   * @param eager Runs steps and evaluations operation by operation instead of
+   * as graphs
    */
   constructor(folder: string, work: PeerWork, eager = false) {
     this.#work = work;
@@ -125,7 +126,10 @@ export class Work {
   }
 }
 
-/** Examples of full length, of random tokens; to be written are all but the first. */
+/**
+ * Examples of full length, of random tokens; to be written are all but the
+ * first.
+ */
 function fullExamples(
   { length, labels, head }: PeerWork,
   count: number,

@@ -13,7 +13,10 @@ export interface Shape {
   readonly length: number;
   /** True if the evaluation of all ranks is timed too. */
   readonly evaluated: boolean;
-  /** Head that is trained or, of a language model, frozen; that of sequences by default. */
+  /**
+   * Head that is trained or, of a language model, frozen; that of sequences by
+   * default.
+   */
   readonly head?: Exclude<HeadName, "embedding">;
 }
 

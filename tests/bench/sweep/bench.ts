@@ -166,7 +166,10 @@ async function showParts(args: Arguments): Promise<number> {
   return EXIT.success;
 }
 
-/** What the places for stages did in a run, by its events: seconds by task, and with nothing to run. */
+/**
+ * What the places for stages did in a run, by its events: seconds by task, and
+ * with nothing to run.
+ */
 function placesOf(events: string): Part[] {
   const seconds = new Map<string, number>();
   let waiting = 0;

@@ -34,7 +34,10 @@ const Measured = z.strictObject({
   start: z.number(),
   library: z.number(),
   tracing: z.number(),
-  /** What first calls took longer than others, by length: functions are loaded or compiled. */
+  /**
+   * What first calls took longer than others, by length: functions are loaded
+   * or compiled.
+   */
   loading: z.record(z.string(), z.number()),
   /** All calls, without that. */
   computing: z.number(),
@@ -51,7 +54,8 @@ export type Part = readonly [name: string, seconds: number];
 /**
  * Runs a stage in a process of its own, without the scheduler, under `perf`.
  *
- * @returns Its parts, whose sum is its seconds: products and what prepares their operands as sampled, the others by the clock.
+ * @returns Its parts, whose sum is its seconds: products and what prepares
+ * their operands as sampled, the others by the clock.
  * @throws {UsageError} If `perf` cannot run.
  */
 export async function partsOf(work: Work): Promise<Part[]> {

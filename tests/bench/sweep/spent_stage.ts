@@ -1,6 +1,7 @@
 /**
  * A process for `parts.ts`: runs a training or an evaluation as its stage does,
- * and prints the seconds of each part as JSON. Argument: a {@linkcode Work} as JSON.
+ * and prints the seconds of each part as JSON. Argument: a {@linkcode Work} as
+ * JSON.
  */
 import { startEngine } from "../../../lib/engine/start.ts";
 import {
@@ -26,7 +27,10 @@ interface Calls {
   readonly seconds: number[];
 }
 
-/** Notes when the library traces and computes. Its calls return when all is computed. */
+/**
+ * Notes when the library traces and computes. Its calls return when all is
+ * computed.
+ */
 class Clock {
   tracing = 0;
   readonly #calls = new Map<string, Calls>();
@@ -55,7 +59,8 @@ class Clock {
   }
 
   add({ name }: TracedFunction, signature: string, spent: number): void {
-    // Of the matrices of int32, type 3 of the library, the largest are the tokens.
+    // Of the matrices of int32, type 3 of the library, the largest are the
+    // tokens.
     const [padded, length] = [...signature.matchAll(/\b3\[(\d+),(\d+)\]/g)]
       .map(([, batch, seq]) => [Number(batch) * Number(seq), seq!] as const)
       .reduce((a, b) => b[0] > a[0] ? b : a, [0, "none"] as const);
@@ -64,7 +69,10 @@ class Clock {
     this.#calls.set(name, calls);
   }
 
-  /** Seconds of all calls, without what the first ones took longer than the others; and that, by length. */
+  /**
+   * Seconds of all calls, without what the first ones took longer than the
+   * others; and that, by length.
+   */
   calls() {
     const loading: Record<string, number> = {};
     let computing = 0;

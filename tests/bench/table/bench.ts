@@ -103,7 +103,10 @@ function parseLines<T>(path: string, schema: z.ZodType<T>): readonly T[] {
   });
 }
 
-/** Rows with others added, each in place of that of its machine, work and precision. */
+/**
+ * Rows with others added, each in place of that of its machine, work and
+ * precision.
+ */
 export function withRows(
   rows: readonly Measured[],
   added: readonly Measured[],
@@ -115,7 +118,10 @@ export function withRows(
   return [...byKey.values()];
 }
 
-/** Markdown table of all work by machine, with the columns padded as `deno fmt` pads them. */
+/**
+ * Markdown table of all work by machine, with the columns padded as `deno fmt`
+ * pads them.
+ */
 export function stepTable(rows: readonly Measured[]): string {
   const machines = [...new Set(rows.map(({ machine }) => machine))].sort();
   const works = Map.groupBy(

@@ -10,7 +10,10 @@ import { PROGRAM, PROJECT } from "../../../lib/cli/arguments/options.ts";
 import { callMain, CliProject, errorsOf } from "../project.ts";
 import { inTerminal } from "../terminal/pseudo_terminal.ts";
 
-/** A task that fails: by its parameter, because of the user's data or by a bug. It may read a file. */
+/**
+ * A task that fails: by its parameter, because of the user's data or by a bug.
+ * It may read a file.
+ */
 const FAIL = `
 import * as z from "zod";
 export default {

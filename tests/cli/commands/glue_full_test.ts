@@ -44,7 +44,10 @@ for (const protocol of ["paper", "scripts"]) {
   });
 }
 
-/** The tiny GLUE with the first examples of each file alone: up to 80 epochs are a matter of seconds then. */
+/**
+ * The tiny GLUE with the first examples of each file alone: up to 80 epochs are
+ * a matter of seconds then.
+ */
 async function cutGlue(target: string): Promise<void> {
   const source = join(ROOT, "fixtures/tiny-glue");
   for await (const { name: task } of Deno.readDir(source)) {

@@ -110,7 +110,9 @@ function readRails(picture: string): Record<string, string[]> {
   return edges;
 }
 
-/** What each node needs, less what others of its needs need, by its definition. */
+/**
+ * What each node needs, less what others of its needs need, by its definition.
+ */
 function reduced(all: readonly GraphNode[]): Record<string, string[]> {
   const needs = new Map(all.map((it) => [it.id, it.needs]));
   const reaches = (from: string, to: string): boolean =>

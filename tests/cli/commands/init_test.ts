@@ -153,7 +153,8 @@ Deno.test("pipeline own-data asks for a file, and says which option names anothe
       lacking,
       /has no column "sentence"; it has "review", "sentiment": name the column of the texts, as by -S text=review\n {2}run: deno task pipeline own-data data -S '?train=.+\/a\.csv'? -S text=review --out .+\n/,
     );
-    // What reads results takes the file of the last run, and the stage that failed.
+    // What reads results takes the file of the last run, and the stage that
+    // failed.
     const logged = await callHere("logs", "own-data", ...out);
     assertMatch(
       logged.stderr,
@@ -492,7 +493,8 @@ Deno.test("init names the rows that the pipeline would refuse, and the faults wi
     );
     assertEquals(others, []);
 
-    // Class ids are shown by the names that the file records, and -1 is no class.
+    // Class ids are shown by the names that the file records, and -1 is no
+    // class.
     const read = (name: string) =>
       Deno.readFile(join(FIXTURES, name, "train.parquet"));
     const intents = await read("tiny-intents");

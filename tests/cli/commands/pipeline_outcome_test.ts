@@ -49,7 +49,9 @@ export default {
 };
 `;
 
-/** A task that writes what names the classes and the base model of an adapter. */
+/**
+ * A task that writes what names the classes and the base model of an adapter.
+ */
 const PACK = `
 import * as z from "zod";
 export default {

@@ -184,7 +184,8 @@ stages:
     const lines: string[] = [];
     for await (const line of linesOf(waiting.stdout)) {
       lines.push(line);
-      // A run that decides while the first one stores its result would restore it.
+      // A run that decides while the first one stores its result would restore
+      // it.
       if (line.includes("Waiting for process")) project.write("go", "");
     }
     assertEquals((await waiting.status).code, 0);

@@ -29,7 +29,9 @@ function watch(project: CliProject) {
   const printed = linesOf(process.stdout);
   return {
     told,
-    /** Waits until a run has ended and the files are watched; gives its summary. */
+    /**
+     * Waits until a run has ended and the files are watched; gives its summary.
+     */
     async ended(): Promise<string> {
       for (let line = ""; !line.startsWith("Watching ");) {
         line = (await told.next()).value;
@@ -107,7 +109,10 @@ Deno.test("pipeline --watch runs no more for a module or a source that the pipel
   await stop();
 });
 
-/** Runs a command in a terminal of its own, presses Ctrl-C once when it prints a text, and prints the exit code. */
+/**
+ * Runs a command in a terminal of its own, presses Ctrl-C once when it prints a
+ * text, and prints the exit code.
+ */
 const ONE_PRESS = `
 import fcntl, os, pty, struct, sys, termios
 pid, terminal = pty.fork()

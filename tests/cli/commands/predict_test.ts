@@ -45,7 +45,10 @@ function predict(
     : callMainWith({ input }, "predict", ...args);
 }
 
-/** Probabilities of both classes by row, from the logits that PEFT computed at a rank. */
+/**
+ * Probabilities of both classes by row, from the logits that PEFT computed at a
+ * rank.
+ */
 function expectedAt(rank: number): [number, number][] {
   using figures = openReference("roberta").figures;
   const logits = figures.floats(`lora.logits.rank${rank}`);

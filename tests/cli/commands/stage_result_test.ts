@@ -93,10 +93,16 @@ export default {
 `,
 };
 
-/** A project whose pipeline has run with the parameters of its file, then with another data set. */
+/**
+ * A project whose pipeline has run with the parameters of its file, then with
+ * another data set.
+ */
 const project = new CliProject(PIPELINE);
 addEventListener("unload", () => project[Symbol.dispose]());
-/** The parameters of the file, for commands that else take those of the last run. */
+/**
+ * The parameters of the file, for commands that else take those of the last
+ * run.
+ */
 const FIRST = ["-S", "data=first"];
 for (const [name, text] of Object.entries(TASKS)) {
   project.write(`tasks/${name}.ts`, text);

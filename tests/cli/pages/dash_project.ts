@@ -1,6 +1,9 @@
 import { CliProject } from "../project.ts";
 
-/** Tasks as trainings, evaluations and reports are; the training goes on while there is no file "go". */
+/**
+ * Tasks as trainings, evaluations and reports are; the training goes on while
+ * there is no file "go".
+ */
 const TASKS = {
   "train.ts": `
 import * as z from "zod";

@@ -9,7 +9,10 @@ import { CTRL_C, inTerminal } from "./pseudo_terminal.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 
-/** Runs a command in a terminal of its own, closes that when a stage reports progress, and prints the exit code. */
+/**
+ * Runs a command in a terminal of its own, closes that when a stage reports
+ * progress, and prints the exit code.
+ */
 const CLOSING_TERMINAL = `
 import fcntl, os, pty, struct, sys, termios
 pid, terminal = pty.fork()
@@ -87,7 +90,9 @@ stages:
   assertEquals(JSON.parse(lines.at(-1)!).ran, 1);
 });
 
-/** A project whose stage does not heed an interrupt: it is killed 20 s later. */
+/**
+ * A project whose stage does not heed an interrupt: it is killed 20 s later.
+ */
 function deaf(): CliProject {
   const project = new CliProject(`name: test
 stages:
@@ -122,7 +127,8 @@ Deno.test("pipeline ends at once at a second Ctrl-C 0.3 s after the first, and i
     if (told === undefined) continue;
     child = pidOutside(project.folder, Number(told));
     start = performance.now();
-    // One press that reaches the pipeline from the terminal and from `deno task`.
+    // One press that reaches the pipeline from the terminal and from
+    // `deno task`.
     process.kill("SIGINT");
     process.kill("SIGINT");
     setTimeout(() => process.kill("SIGINT"), 300);
@@ -244,7 +250,10 @@ export default {
   );
 });
 
-/** A task that takes steps until it is interrupted, then writes a checkpoint, from which it goes on. */
+/**
+ * A task that takes steps until it is interrupted, then writes a checkpoint,
+ * from which it goes on.
+ */
 const STEPS = `
 import * as z from "zod";
 export default {
@@ -280,7 +289,10 @@ stages:
   return project;
 }
 
-/** Presses Ctrl-C once while the stage of a project takes steps; checks that it went well, and returns the step of the checkpoint. */
+/**
+ * Presses Ctrl-C once while the stage of a project takes steps; checks that it
+ * went well, and returns the step of the checkpoint.
+ */
 async function pressOnce(
   project: CliProject,
   command: readonly string[],

@@ -62,7 +62,8 @@ class FakeTerminal {
       const row = this.rows[this.#row]!.padEnd(this.#column);
       const before = row.slice(0, this.#column) + character;
       const columns = before.replaceAll(/[正面评论]/g, "  ").length;
-      // What is cut is in the last column, and erased with the rest of the line.
+      // What is cut is in the last column, and erased with the rest of the
+      // line.
       if (this.#isCutting && columns >= (this.columns || 80)) return;
       this.rows[this.#row] = row.slice(0, this.#column) + character +
         row.slice(this.#column + 1);

@@ -1,6 +1,9 @@
 /** Runs programs in a terminal of their own. */
 
-/** A key that is pressed, or a reaction of another kind to what a program writes. */
+/**
+ * A key that is pressed, or a reaction of another kind to what a program
+ * writes.
+ */
 interface Key {
   /** Text that the program writes first, after the key before. */
   readonly after: string;
@@ -26,7 +29,9 @@ export interface Terminated {
   readonly output: string;
 }
 
-/** Ctrl-C, for which the terminal sends SIGINT to all processes of the command. */
+/**
+ * Ctrl-C, for which the terminal sends SIGINT to all processes of the command.
+ */
 export const CTRL_C = "\x03";
 
 const PROGRAM = `

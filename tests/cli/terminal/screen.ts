@@ -1,7 +1,10 @@
 /** A control sequence and its code, or a character. */
 const SEQUENCE = new RegExp("\x1b\\[([?\\d;]*[A-Za-z])|[^\x1b]", "gu");
 
-/** A terminal's screen: it wraps or cuts long lines and scrolls, as xterm does for what the live table writes. */
+/**
+ * A terminal's screen: it wraps or cuts long lines and scrolls, as xterm does
+ * for what the live table writes.
+ */
 export class Screen {
   /** Rows of the screen. */
   rows: string[];
