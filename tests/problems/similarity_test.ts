@@ -1,4 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import reference from "../../fixtures/references/similarity.json" with {
+  type: "json",
+};
 import type { SequenceEmbeddings } from "../../lib/problems/problem.ts";
 import { problemOf, scoresOf } from "../../lib/problems/registry.ts";
 
@@ -108,4 +111,17 @@ Deno.test("an embedding of zeros has a cosine of 0", () => {
     numbers: Int32Array.of(0, 1),
   };
   assertEquals([...similarity.fromEmbeddings!(embeddings, [])], [0]);
+});
+
+Deno.test("rankings of embeddings have the metrics of sentence-transformers' InformationRetrievalEvaluator to 1e-9", () => {
+  const { queries, embeddings, answers, metrics } = reference.evaluated;
+  const targets = queries.flatMap((query, i) => [query, embeddings.length + i]);
+  const predictions = retrieval.fromEmbeddings!({
+    values: Float32Array.from([...embeddings, ...answers].flat()),
+    numbers: Int32Array.from(targets),
+  }, targets);
+  for (const [metric, expected] of Object.entries(metrics)) {
+    const score = retrieval.scorer(metric, targets)()(predictions);
+    assertAlmostEquals(score, expected, 1e-9, metric);
+  }
 });
