@@ -271,13 +271,14 @@ function iterativeHoldout(
   const holdout = partWith(drawn);
   const training = partWith(total - drawn);
   const held = new Set<Example>();
-  const learnt = new Set<number>();
+  /** Strata of which an example is trained on. */
+  const trainedStrata = new Set<number>();
   const give = (texts: EqualTexts, part: LackingPart) => {
     part.examples -= texts.group.length;
     for (const stratum of texts.strata.flat()) {
       part.ofStrata.set(stratum, part.ofStrata.get(stratum)! - 1);
       left.get(stratum)!.delete(texts);
-      if (part === training) learnt.add(stratum);
+      if (part === training) trainedStrata.add(stratum);
     }
     if (part === holdout) texts.group.forEach((it) => held.add(it));
   };
@@ -285,14 +286,14 @@ function iterativeHoldout(
     const [rarest, texts] = [...left].reduce((a, b) =>
       b[1].size < a[1].size || b[1].size === a[1].size && b[0] < a[0] ? b : a
     );
-    for (const own of [...texts]) {
+    for (const equal of [...texts]) {
       const difference = holdout.ofStrata.get(rarest)! -
         training.ofStrata.get(rarest)!;
       const lacksMore = difference > 0 ||
         difference === 0 && holdout.examples > training.examples;
-      const fits = own.group.length <= 2 * holdout.examples;
-      const isHeld = learnt.has(rarest) && lacksMore && fits;
-      give(own, isHeld ? holdout : training);
+      const fits = equal.group.length <= 2 * holdout.examples;
+      const isHeld = trainedStrata.has(rarest) && lacksMore && fits;
+      give(equal, isHeld ? holdout : training);
     }
     left.delete(rarest);
   }
@@ -331,10 +332,10 @@ function textsOf({ text, pair, others = [], messages = [] }: Example): string {
  */
 export function describeExamples(
   examples: readonly Example[],
-  describe: (given: readonly number[]) => string,
+  describe: (labels: readonly number[]) => string,
 ): string {
   const count = examples.length;
-  const given = labelsOf(examples);
+  const labels = labelsOf(examples);
   const texts = examples.flatMap(({ completions = [] }) => completions).length;
   const empty =
     examples.filter(({ text, pair, others = [] }) =>
@@ -344,9 +345,9 @@ export function describeExamples(
     `${count} example${count === 1 ? "" : "s"}`,
     texts > 0
       ? `${texts} texts to write`
-      : given.length === 0
+      : labels.length === 0
       ? "no labels"
-      : describe(given),
+      : describe(labels),
     ...empty === 0 ? [] : [`${empty} with an empty text`],
   ].join("; ");
 }

@@ -55,8 +55,8 @@ export async function inspectTable(
   path: string,
   named: Named,
 ): Promise<TableSummary> {
-  const given = [named.text, named.pair, named.label];
-  const twice = given.find((it, i) => it && given.indexOf(it) !== i);
+  const names = [named.text, named.pair, named.label];
+  const twice = names.find((it, i) => it && names.indexOf(it) !== i);
   if (twice !== undefined) {
     throw new RangeError(
       `Column "${twice}" is named more than once: give --text, --pair and --label different columns`,
@@ -82,7 +82,7 @@ export async function inspectTable(
   const label = named.label !== undefined
     ? find(columns, named.label, path)
     : guessLabel(columns, named, path);
-  const names = await recordedClasses(path, label.name);
+  const classes = await recordedClasses(path, label.name);
   const [text, pair] = textsOf(columns, named, label, path);
   const texts = pair ? [text, pair] : [text];
   // A repeated name is a fault only where a value is needed.
@@ -96,7 +96,7 @@ export async function inspectTable(
   }
   const numbers = label.values.map(toNumber).filter(Number.isFinite);
   const isNumeric = numbers.length > 0 && numbers.length === label.filled;
-  const isRegression = isNumeric && names === undefined &&
+  const isRegression = isNumeric && classes === undefined &&
     (label.distinct > MAX_NUMERIC ||
       numbers.some((it) => !Number.isInteger(it)));
   if (!isRegression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
@@ -169,8 +169,8 @@ function columnWith(
 }
 
 function find(columns: readonly Column[], name: string, path: string): Column {
-  const found = columns.find((it) => it.name === name);
-  if (found !== undefined) return found;
+  const column = columns.find((it) => it.name === name);
+  if (column !== undefined) return column;
   const names = columns.map((it) => it.name);
   throw new RangeError(
     `"${path}" has no column "${name}"; it has ${quoteAll(names) || "none"}`,
@@ -336,8 +336,8 @@ function guessLabel(
       }\n${described.join("\n")}`,
     );
   }
-  const found = usual ?? grouping[0] ?? few[0] ?? numeric[0];
-  if (found !== undefined) return found;
+  const label = usual ?? grouping[0] ?? few[0] ?? numeric[0];
+  if (label !== undefined) return label;
   const names = quoteAll(columns.map(({ name }) => name)) || "it has none";
   throw new RangeError(
     `No column of "${path}" looks like labels (${names}): name it with --label, or if texts are to be written, use the pipeline e2e`,
@@ -372,20 +372,20 @@ function textsOf(
   const likely = texts.filter((it) => it.hasTexts && !isId(it));
   const longest = (likely.length > 0 ? likely : texts)
     .toSorted((a, b) => b.median - a.median);
-  const found = byName(texts, TEXTS) ?? longest[0];
-  if (found === undefined) {
+  const text = byName(texts, TEXTS) ?? longest[0];
+  if (text === undefined) {
     throw new RangeError(
       `No column of "${path}" besides "${label.name}" looks like texts: name it with --text`,
     );
   }
   // "#1 String" and "#2 String".
-  const named1 = found.name.replace("2", "1");
-  const named2 = found.name.replace("1", "2");
-  const first = texts.find(({ name }) => name === named1);
-  const second = texts.find(({ name }) => name === named2);
+  const firstName = text.name.replace("2", "1");
+  const secondName = text.name.replace("1", "2");
+  const first = texts.find(({ name }) => name === firstName);
+  const second = texts.find(({ name }) => name === secondName);
   return pair === undefined && first && second && first !== second
     ? [first, second]
-    : [found, pair];
+    : [text, pair];
 }
 
 /** Lower bound of an estimated sequence length. */

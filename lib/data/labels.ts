@@ -26,17 +26,17 @@ export function doubtOf(
   names: ReadonlySet<string>,
   rows: number,
 ): string | undefined {
-  const found = [...names];
-  const decimal = found.find((name) => !Number.isInteger(toNumber(name)));
+  const all = [...names];
+  const decimal = all.find((name) => !Number.isInteger(toNumber(name)));
   if (
     names.size > MAX_GRADES && decimal !== undefined &&
-    found.every((name) => DECIMAL.test(name))
+    all.every((name) => DECIMAL.test(name))
   ) {
     const example = quote(decimal);
     return `The labels have ${names.size} different values, all of them numbers and some with decimals, such as ${example}`;
   }
   if (rows >= MIN_ROWS && names.size > rows / 2) {
-    const example = quote(found[0]!);
+    const example = quote(all[0]!);
     return `The labels of ${rows} rows have ${names.size} different values, such as ${example}, too many to learn as classes: check the column of the label`;
   }
   return undefined;

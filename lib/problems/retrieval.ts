@@ -120,15 +120,15 @@ function rankings(
   const placeInCorpus = new Map([...corpus.keys()].map((it, i) => [it, i]));
   const texts = firsts.map((i) => rows[numbers[i * sequences + 1]!]!);
   const predictions = new Float32Array(examples * PREDICTED);
-  for (const own of queries.values()) {
-    const query = rows[numbers[own[0]! * sequences]!]!;
+  for (const ofQuery of queries.values()) {
+    const query = rows[numbers[ofQuery[0]! * sequences]!]!;
     const similarities = Float64Array.from(
       texts,
       (text) => product(query, text),
     );
     const relevant = [
       ...new Set(
-        own.map((i) => placeInCorpus.get(targets[i * sequences + 1]!)!),
+        ofQuery.map((i) => placeInCorpus.get(targets[i * sequences + 1]!)!),
       ),
     ].sort((a, b) => similarities[b]! - similarities[a]! || a - b);
     const places = relevantPlaces(similarities, relevant);
@@ -138,7 +138,7 @@ function rankings(
       if (placeOf.has(text)) continue;
       if (wrong < 0 || similarities[text]! > similarities[wrong]!) wrong = text;
     }
-    for (const i of own) {
+    for (const i of ofQuery) {
       const text = placeInCorpus.get(targets[i * sequences + 1]!)!;
       predictions[i * PREDICTED] = placeOf.get(text)!;
       predictions[i * PREDICTED + 1] = wrong < 0 ? -1 : firsts[wrong]!;
@@ -240,8 +240,8 @@ export const answerColumn: LabelColumn = {
         }
         return { text: text!, others, targets };
       },
-      describe: (given) =>
-        `texts that belong together, ${new Set(given).size} different ones`,
+      describe: (numbers) =>
+        `texts that belong together, ${new Set(numbers).size} different ones`,
       faults: (rows) => faultsOfTexts(rows.map((row) => textsOf(row).row)),
       // Texts of one query are held out together.
       heldTogether: ({ text }) => text,

@@ -25,16 +25,17 @@ export function relevantPlaces(
     }
   }
   const places = Int32Array.from(relevant, (text) => {
-    const own = similarities[text];
-    if (own === undefined) {
+    const ofText = similarities[text];
+    if (ofText === undefined) {
       throw new RangeError(
         `The corpus has ${similarities.length} texts, and none with the number ${text}`,
       );
     }
     let place = 1;
     for (let other = 0; other < similarities.length; other++) {
-      const similarity = similarities[other]!;
-      if (similarity > own || similarity === own && other < text) place++;
+      const ofOther = similarities[other]!;
+      const isFirst = ofOther > ofText || ofOther === ofText && other < text;
+      if (isFirst) place++;
     }
     return place;
   });

@@ -49,7 +49,7 @@ const problem: Problem = {
   units: (labels) => labels.length,
   fromEmbeddings: cosines,
   outcomes,
-  scorer: (...given) => exampleScorer(METRICS, ...given),
+  scorer: (name, labels) => exampleScorer(METRICS, name, labels),
 };
 
 /** The cosine of each pair. */
@@ -144,9 +144,9 @@ export const scoredPairColumn: LabelColumn = {
         ...score !== undefined && { label: score },
       };
     },
-    describe(given) {
-      const least = given.reduce((a, b) => Math.min(a, b));
-      const most = given.reduce((a, b) => Math.max(a, b));
+    describe(scores) {
+      const least = scores.reduce((a, b) => Math.min(a, b));
+      const most = scores.reduce((a, b) => Math.max(a, b));
       return `pairs of texts with scores from ${least} to ${most}`;
     },
     faults: (rows) => faultsOfTexts(rows.map((row) => pairIn(row).row), 2),

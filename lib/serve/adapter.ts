@@ -66,43 +66,44 @@ const FACTOR = /\.lora_(?:[AB]\.weight|scale)$/;
 export async function readAdapter(
   folder: Folder,
   inputs: readonly ModelInput[],
-  model: { readonly weights: string; readonly place: string },
+  model: { readonly weights: string; readonly url: string },
 ): Promise<Adapter> {
   const file = await folder.json<AdapterFile>("adapter.json");
   if (file.problem === undefined) {
     throw new Error(
-      `The adapter in "${folder.place}" is of an earlier version: export it again`,
+      `The adapter in "${folder.url}" is of an earlier version: export it again`,
     );
   }
   if (file.weights !== model.weights) {
     throw new Error(
-      `The adapter in "${folder.place}" was trained on another model than that in "${model.place}": export it with its own`,
+      `The adapter in "${folder.url}" was trained on another model than that in "${model.url}": export it with its own`,
     );
   }
   const stored = await readTensors(folder, "adapter.safetensors");
   const tensors = new Map<string, Floats>();
   const heads = new Map<number, Record<string, Floats>>();
   for (const [name, tensor] of stored) {
-    const [, rank, own] = OF_RANK.exec(name) ?? [];
-    if (own === undefined) continue;
+    const [, rank, headName] = OF_RANK.exec(name) ?? [];
+    if (headName === undefined) continue;
     stored.delete(name);
     const head = heads.get(Number(rank)) ?? {};
-    heads.set(Number(rank), { ...head, [own]: tensor });
+    heads.set(Number(rank), { ...head, [headName]: tensor });
   }
   for (const { name, shape = [] } of inputs) {
     if (BATCH.includes(name) || name.endsWith(".lora_scale")) continue;
-    const found = stored.get(name);
+    const storedTensor = stored.get(name);
     stored.delete(name);
-    if (found === undefined && !FACTOR.test(name)) {
-      throw new Error(`The adapter in "${folder.place}" has no "${name}"`);
+    if (storedTensor === undefined && !FACTOR.test(name)) {
+      throw new Error(`The adapter in "${folder.url}" has no "${name}"`);
     }
     // The size without a number is the rank, or the number of labels.
-    const tensor = found ?? zeros(shape.map((it) => Number(it) || 1));
+    const tensor = storedTensor ??
+      zeros(shape.map((it) => Number(it) || 1));
     const fits = tensor.shape.length === shape.length &&
       shape.every((it, i) => typeof it !== "number" || it === tensor.shape[i]);
     if (!fits) {
       throw new Error(
-        `The adapter in "${folder.place}" has "${name}" of shape [${tensor.shape}], and the model in "${model.place}" takes [${shape}]`,
+        `The adapter in "${folder.url}" has "${name}" of shape [${tensor.shape}], and the model in "${model.url}" takes [${shape}]`,
       );
     }
     tensors.set(name, tensor);
@@ -110,7 +111,7 @@ export async function readAdapter(
   const [extra] = stored.keys();
   if (extra === undefined) return { file, tensors, heads };
   throw new Error(
-    `The adapter in "${folder.place}" has "${extra}", for which the model in "${model.place}" has no input: export the model with "targetModules" that include the module`,
+    `The adapter in "${folder.url}" has "${extra}", for which the model in "${model.url}" has no input: export the model with "targetModules" that include the module`,
   );
 }
 
@@ -175,7 +176,7 @@ async function readTensors(
     );
   } catch (error) {
     throw new SyntaxError(
-      `"${folder.place}${name}" is damaged: export it again`,
+      `"${folder.url}${name}" is damaged: export it again`,
       { cause: error },
     );
   }

@@ -65,17 +65,17 @@ export async function load(
 
 async function embedder(
   model: LoadedModel,
-  place: string | URL,
-  given: number | undefined,
+  folder: string | URL,
+  rank: number | undefined,
 ): Promise<Embed> {
-  const adapter = await loadAdapter(model, place);
-  const { normalizes, maxLength, rank: own } = adapter.file;
+  const adapter = await loadAdapter(model, folder);
+  const { normalizes, maxLength } = adapter.file;
   if (normalizes === undefined) {
     throw new Error(
-      `The adapter in "${place}" gives no embeddings: load it by classifier.ts`,
+      `The adapter in "${folder}" gives no embeddings: load it by classifier.ts`,
     );
   }
-  const preset = checkedRank(adapter, given ?? own);
+  const preset = checkedRank(adapter, rank ?? adapter.file.rank);
   const embed = async (
     texts: readonly string[],
     { rank = preset, batchSize }: CallOptions = {},

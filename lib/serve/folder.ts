@@ -1,7 +1,6 @@
 /** Files of a folder, on this machine or behind a URL. */
 export interface Folder {
-  /** Where it is, for messages. */
-  readonly place: string;
+  readonly url: string;
   bytes(name: string): Promise<Uint8Array<ArrayBuffer>>;
   json<T>(name: string): Promise<T>;
 }
@@ -23,7 +22,7 @@ export function openFolder(folder: string | URL): Folder {
     }
   };
   return {
-    place: base.href,
+    url: base.href,
     bytes,
     async json<T>(name: string) {
       const text = new TextDecoder().decode(await bytes(name));

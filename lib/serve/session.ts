@@ -51,7 +51,8 @@ interface ModelFile extends Frame {
 /** A model that is loaded. */
 export interface LoadedModel {
   readonly file: ModelFile;
-  readonly place: string;
+  /** URL of its folder. */
+  readonly url: string;
   readonly runtime: Runtime;
   readonly session: web.InferenceSession;
   readonly encoding: TextEncoding;
@@ -96,7 +97,7 @@ export async function loadModel(
       }),
     },
   );
-  return { file, place: opened.place, runtime, session, encoding };
+  return { file, url: opened.url, runtime, session, encoding };
 }
 
 /**
@@ -111,7 +112,7 @@ export async function loadAdapter(
   const adapter = await readAdapter(
     openFolder(folder),
     model.session.inputMetadata,
-    { weights: model.file.weights, place: model.place },
+    { weights: model.file.weights, url: model.url },
   );
   return { ...adapter, ranks: Object.keys(adapter.file.scales).map(Number) };
 }

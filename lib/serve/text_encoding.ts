@@ -94,20 +94,21 @@ export class TextEncoding {
     const firsts: FirstToken[] = [];
     // From a word on, or from the white space before it, a text mostly has the
     // tokens that it has in the whole.
-    let [ofWord, ofSpace] = [[0, 0], [0, 0]] as [number, number][];
+    let ofWord: [start: number, token: number] = [0, 0];
+    let ofSpace: [start: number, token: number] = [0, 0];
     let left = MAX_AGAIN;
     words.forEach(([start], word) => {
-      const firstFrom = ([from, known]: readonly [number, number]) => {
+      const firstFrom = ([from, done]: readonly [number, number]) => {
         if (left < 0) return undefined;
         left -= start - from;
         const before = (text as string).slice(from, start).trimEnd();
-        const own = before === "" ? [] : this.#tokensOf(before);
-        if (own.some((id, i) => id !== ids[known + i])) return undefined;
-        const token = known + own.length;
+        const idsBefore = before === "" ? [] : this.#tokensOf(before);
+        if (idsBefore.some((id, i) => id !== ids[done + i])) return undefined;
+        const token = done + idsBefore.length;
         const mayBeSpace = before !== "" || isFirstSpace;
         return this.#hasSpaces && mayBeSpace ? behindSpace(token) : token;
       };
-      const token = firstFrom(ofWord!) ?? firstFrom(ofSpace!) ??
+      const token = firstFrom(ofWord) ?? firstFrom(ofSpace) ??
         firstFrom([0, 0]);
       if (token === undefined || token >= ids.length) return;
       // The word before has no token.

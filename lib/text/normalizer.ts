@@ -93,10 +93,10 @@ const KINDS: Kinds<Normalizer> = {
     ({ pattern, content }) => {
       const find = textPattern(pattern);
       return (text) => {
-        const found = find(text.text);
-        const growth = found.length * content.length;
+        const matches = find(text.text);
+        const growth = matches.length * content.length;
         checkGrowth(text.text.length + growth, text.text);
-        return text.edit(found.map(([start, end]) => [start, end, content]));
+        return text.edit(matches.map(([start, end]) => [start, end, content]));
       };
     },
   ),

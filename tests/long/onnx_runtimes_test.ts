@@ -231,7 +231,7 @@ async function adapterInputs(folder: string, path: string) {
   const session = await ort.InferenceSession.create(await Deno.readFile(path));
   const opened = openFolder(folder);
   const { weights } = await opened.json<{ weights: string }>("model.json");
-  const model = { weights, place: folder };
+  const model = { weights, url: folder };
   const adapter = await readAdapter(opened, session.inputMetadata, model);
   await session.release();
   return adapter;

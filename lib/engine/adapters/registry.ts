@@ -52,9 +52,9 @@ export function adapterTensor(name: string) {
 function byModule(tensors: AdapterTensors): Map<string, ModuleTensors> {
   const modules = new Map<string, ModuleTensors>();
   for (const [name, tensor] of Object.entries(tensors)) {
-    const found = adapterTensor(name);
-    if (found === undefined) continue;
-    const { module, suffix } = found;
+    const part = adapterTensor(name);
+    if (part === undefined) continue;
+    const { module, suffix } = part;
     modules.set(module, { ...modules.get(module), [suffix]: tensor });
   }
   return modules;
@@ -67,8 +67,8 @@ export function cutAdapter(
 ): AdapterTensors {
   return Object.fromEntries(
     Object.entries(tensors).map(([name, tensor]) => {
-      const found = adapterTensor(name);
-      return [name, found ? resized(tensor, found.of, rank) : tensor];
+      const part = adapterTensor(name);
+      return [name, part ? resized(tensor, part.of, rank) : tensor];
     }),
   );
 }

@@ -92,15 +92,15 @@ function encode<T>(m: Pass<T>, config: AlbertConfig, read?: Read<T>): T {
   }, read);
 }
 
-/** What transformers makes of the options, before the given map of characters. */
+/** What transformers makes of the options, before the map of characters. */
 function normalizer(
-  given: TokenizerPart,
+  part: TokenizerPart,
   { keep_accents, do_lower_case }: TokenizerOptions,
 ): TokenizerPart {
   const quotes = ["``", "''"].map((quote) => (
     { type: "Replace", pattern: { String: quote }, content: '"' }
   ));
-  const parts = (given?.normalizers ?? []) as readonly { type: string }[];
+  const parts = (part?.normalizers ?? []) as readonly { type: string }[];
   const normalizers = [
     ...quotes,
     ...(keep_accents ? [] : [{ type: "NFKD" }, { type: "StripAccents" }]),

@@ -46,9 +46,9 @@ export function wordPiece(types: boolean): TokenizerClass {
     types,
     sets: {
       part: "normalizer",
-      value: (given, options) =>
-        given?.type !== "BertNormalizer" ? given : {
-          ...given,
+      value: (part, options) =>
+        part?.type !== "BertNormalizer" ? part : {
+          ...part,
           lowercase: options.do_lower_case ?? true,
           strip_accents: options.strip_accents ?? null,
           handle_chinese_chars: options.tokenize_chinese_chars ?? true,
