@@ -83,9 +83,9 @@ async function lossInWords(
   const info = await readFittingTokens(folder, inputs.model.path);
   checkSameLabels(training, info);
   const scored = readScoredSplit(folder, info, split ?? "validation");
-  const { examples, problem, name } = scored;
-  const count = examples.labels.length;
-  const sequences = examples.offsets.length - 1;
+  const { evaluated, examples, problem, name } = scored;
+  const count = problem.units(examples.labels);
+  const sequences = evaluated.offsets.length - 1;
   const whole = join(checkpoint, "model.onnx");
   writeClassifierGraph(whole, written.graph);
   const { model, output } = written.graph;
@@ -97,13 +97,14 @@ async function lossInWords(
     writeClassifierGraph(smaller, { ...written.graph, precision: dtype });
   }
   const resultOf = async (path: string, done: number) => {
-    const logits = await onnxLogits(
+    const outputs = await onnxLogits(
       { ...written, path },
-      examples,
+      evaluated,
       isEmbedding ? model.hidden : problem.outputs,
       runtime,
       (more) => stage.progress(done + more, 2 * sequences, "sequences"),
     );
+    const logits = scored.logitsOf(1, outputs);
     const { metrics } = scored.score([rank], logits)[0]!;
     return { metrics, predictions: problem.predictions(logits) };
   };

@@ -51,6 +51,11 @@ export async function predict(
       "The adapter predicts no labels, but writes texts: use the task generate, or deno task predict",
     );
   }
+  if (problem.head === "embedding") {
+    throw new RangeError(
+      "The adapter predicts no labels, but gives embeddings: use the task embed or evaluate-ranks",
+    );
+  }
   const examples = readTokens(inputs.tokens.path, info, split);
   const ready = await load();
   const at = { ranks: [rank], batchSize };
@@ -93,6 +98,11 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const adapter = await adapterIn(inputs.adapter.path, model);
   const { training } = adapter;
   const problem = problemOf(withThreshold(training, params.threshold));
+  if (problem.head === "embedding") {
+    throw new RangeError(
+      "The adapter gives embeddings: use the task embed",
+    );
+  }
   const { rank, recommended } = await requestedRank(adapter, stage, true);
   for (
     const [field, head, form, remedy] of [
@@ -175,7 +185,10 @@ async function predictionsOf(
 }
 
 /** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
-async function adapterIn(folder: string, model: string): Promise<Adapter> {
+export async function adapterIn(
+  folder: string,
+  model: string,
+): Promise<Adapter> {
   if (exists(join(folder, "training.json"))) return readAdapter(folder);
   const peft = await readPeft(folder, model);
   const task = peft.exported ??

@@ -1,6 +1,7 @@
 import { join } from "node:path";
+import { readModel } from "../../lib/artifacts/model.ts";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
-import { PEFT_PREFIX } from "../../lib/peft/names.ts";
+import { toPeftNames } from "../../lib/peft/names.ts";
 import {
   parameterLayout,
   startValues,
@@ -8,8 +9,6 @@ import {
   toTensors,
 } from "../../lib/engine/models/parameters.ts";
 import type { HeadName } from "../../lib/engine/models/model.ts";
-import { withHead } from "../../lib/engine/models/outline.ts";
-import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 
@@ -24,8 +23,7 @@ export function randomAdapter(
     readonly head?: HeadName;
   } = {},
 ): AdapterTensors {
-  const config = Deno.readTextFileSync(join(folder, "config.json"));
-  const model = withHead(parseModel(config), head);
+  const model = readModel(folder, head);
   const layout = parameterLayout(model, outputs, {
     adapter,
     rank,
@@ -33,10 +31,9 @@ export function randomAdapter(
   });
   const random = seededRandom(7, "adapter");
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  const tensors = toTensors(
-    startValues(file, { model, layout }, 7),
-    layout,
-    PEFT_PREFIX,
+  const tensors = toPeftNames(
+    toTensors(startValues(file, { model, layout }, 7), layout),
+    model,
   );
   for (const [name, { values }] of Object.entries(tensors)) {
     if (name.endsWith(".lora_magnitude_vector")) {
