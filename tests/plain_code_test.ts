@@ -110,10 +110,13 @@ const WRAPPED = [
   "fixtures",
   "lib/benchmarks",
   "lib/cli/pages",
+  "lib/engine",
   "lib/onnx",
   "lib/pypi",
   "lib/report",
+  "lib/resize",
   "lib/serve",
+  "lib/text",
   "lib/track",
   "tasks",
 ];

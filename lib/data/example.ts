@@ -9,7 +9,10 @@ export type Message = z.output<typeof Message>;
 /** UTF-16 units of a text from `start` up to, and without, `end`. */
 export type Span = readonly [start: number, end: number];
 
-/** Where a word of a text stands, in UTF-16 units, and its class number, if it is known. */
+/**
+ * Where a word of a text stands, in UTF-16 units, and its class number, if it
+ * is known.
+ */
 const LabelledWord = z.tuple([z.number(), z.number(), z.number().optional()])
   .readonly();
 
@@ -24,9 +27,15 @@ export const Example = z.strictObject({
   pair: z.string().exactOptional(),
   /** Class number, or score of a regression; absent if it is not published. */
   label: z.number().exactOptional(),
-  /** Its row of targets instead, where it has more than one: 0 or 1 for each class. */
+  /**
+   * Its row of targets instead, where it has more than one: 0 or 1 for each
+   * class.
+   */
   targets: z.array(z.number()).min(1).readonly().exactOptional(),
-  /** Further texts that are sequences of their own: what is near the text, then what is not. */
+  /**
+   * Further texts that are sequences of their own: what is near the text, then
+   * what is not.
+   */
   others: z.array(z.string()).min(1).readonly().exactOptional(),
   /** Its words, where each has a label of its own instead. */
   words: z.array(LabelledWord).readonly().exactOptional(),
@@ -47,7 +56,10 @@ export type Example = z.output<typeof Example>;
 export interface EncodedExamples {
   /** Token ids with special tokens, `[tokens]`. */
   readonly ids: Int32Array;
-  /** Token types, `[tokens]`: 1 for the second text of a pair if the model distinguishes the two. */
+  /**
+   * Token types, `[tokens]`: 1 for the second text of a pair if the model
+   * distinguishes the two.
+   */
   readonly types: Uint8Array;
   /** Sequence s is `ids[offsets[s]..offsets[s + 1])`, `[sequences + 1]`. */
   readonly offsets: Int32Array;
@@ -65,7 +77,11 @@ export interface EncodedExamples {
   readonly labels?: Float32Array;
   /** Numbers in the row of targets of a unit, 1 by default. */
   readonly width?: number;
-  /** The words that are read of examples that have several, or the tokens to write; each part of a long text, and each text that may follow a prompt, is an example with the text's index. */
+  /**
+   * The words that are read of examples that have several, or the tokens to
+   * write; each part of a long text, and each text that may follow a prompt, is
+   * an example with the text's index.
+   */
   readonly words?: WordTokens;
 }
 
@@ -116,9 +132,15 @@ export function differentSequences(
 
 /** Where the words of examples are read: all `[words]` but `offsets`. */
 export interface WordTokens {
-  /** Words of example i are those from `offsets[i]` up to, and without, `offsets[i + 1]`, `[examples + 1]`. */
+  /**
+   * Words of example i are those from `offsets[i]` up to, and without,
+   * `offsets[i + 1]`, `[examples + 1]`.
+   */
   readonly offsets: Int32Array;
-  /** First token of each word in its example; of a token to write, the one before it. */
+  /**
+   * First token of each word in its example; of a token to write, the one
+   * before it.
+   */
   readonly tokens: Int32Array;
   /** Number of each word in its text. */
   readonly numbers: Int32Array;
@@ -145,7 +167,10 @@ export function unitsOf(
     .map((token, i) => ({ unit: offsets[example]! + i, token }));
 }
 
-/** Where the words of each text start among all, and where the last ones end, `[texts + 1]`. */
+/**
+ * Where the words of each text start among all, and where the last ones end,
+ * `[texts + 1]`.
+ */
 export function wordStarts(
   { index, words }: Pick<EncodedExamples, "index" | "words">,
 ): Int32Array {
@@ -176,8 +201,8 @@ export async function drawSubset(
 
 /**
  * Draws a share of the examples as a holdout, rounded up: of each stratum
- * about the same share, and examples with equal texts together. One text of each
- * is left out of the draw, so that all classes can be learnt.
+ * about the same share, and examples with equal texts together. One text of
+ * each is left out of the draw, so that all classes can be learnt.
  *
  * The draw depends on the seed and the texts: in another order, the same ones
  * are drawn.

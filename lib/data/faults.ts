@@ -1,4 +1,7 @@
-/** Faults of a user's data with which a training runs, and scores less or too much: each a sentence with counts and rows. */
+/**
+ * Faults of a user's data with which a training runs, and scores less or too
+ * much: each a sentence with counts and rows.
+ */
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import { className, isEmpty, placesOf } from "./labels.ts";
 import type { Row } from "./table.ts";
@@ -76,8 +79,8 @@ export function faultsOfLists(
  * The faults of a table of texts that belong together, those that change the
  * most first.
  *
- * @param rows Rows whose values are a text, one that is near it, and others that
- * are not
+ * @param rows Rows whose values are a text, one that is near it, and others
+ * that are not
  * @param texts Number of columns of texts, all by default
  */
 export function faultsOfTexts(
@@ -142,7 +145,10 @@ function counted(
     : [`${faulty.length} of ${length} rows ${what} (${places})${advice}`];
 }
 
-/** The rows with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
+/**
+ * The rows with a text as a writer of CSV files quotes it: in quotes, with
+ * those within doubled.
+ */
 export function quotedTexts(rows: readonly Row[]): string[] {
   const isQuoted = (text: unknown) => {
     const [, inner = ""] = /^"([^]*)"$/.exec(String(text)) ?? [];
@@ -185,7 +191,9 @@ function similarClasses(rows: readonly Row[]): string[] {
   ];
 }
 
-/** Factor by which a class is rarer than one of which it may be a typing error. */
+/**
+ * Factor by which a class is rarer than one of which it may be a typing error.
+ */
 const RARE = 10;
 
 function areAlike(a: string, b: string): boolean {
@@ -194,7 +202,10 @@ function areAlike(a: string, b: string): boolean {
   return letters(a) !== "" && letters(a) === letters(b);
 }
 
-/** Whether two names are long and differ by at most two letters, but not in their digits. */
+/**
+ * Whether two names are long and differ by at most two letters, but not in
+ * their digits.
+ */
 function areClose(a: string, b: string): boolean {
   const length = Math.min(a.length, b.length);
   const digitsOf = (name: string) => name.replaceAll(/\D/g, "");

@@ -4,24 +4,41 @@ import { quote } from "./text_file.ts";
 
 /** How the labels of a table are read. */
 export interface Labelling {
-  /** @throws {SyntaxError} With the place, if the row's last value is no label */
+  /**
+   * @throws {SyntaxError} With the place, if the row's last value is no label
+   */
   read(row: Row): Partial<Omit<Example, "index" | "pair">>;
-  /** Whether a file names the classes, where -1 is the id of examples without a label. */
+  /**
+   * Whether a file names the classes, where -1 is the id of examples without a
+   * label.
+   */
   readonly areRecorded?: boolean;
 }
 
-/** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
+/**
+ * Maximum number of classes; more distinct values suggest a regression or a
+ * wrong column.
+ */
 export const MAX_CLASSES = 1000;
 
-/** Maximum number of distinct decimal numbers that may be classes, such as half stars; more suggest a regression. */
+/**
+ * Maximum number of distinct decimal numbers that may be classes, such as half
+ * stars; more suggest a regression.
+ */
 const MAX_GRADES = 10;
 
-/** Number of rows from which fewer than two rows per class suggest a regression or a wrong column. */
+/**
+ * Number of rows from which fewer than two rows per class suggest a regression
+ * or a wrong column.
+ */
 const MIN_ROWS = 20;
 
 const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
-/** The reason why the labels of `rows` rows are unlikely to be classes; undefined if there is none. */
+/**
+ * The reason why the labels of `rows` rows are unlikely to be classes;
+ * undefined if there is none.
+ */
 export function doubtOf(
   names: ReadonlySet<string>,
   rows: number,
@@ -42,7 +59,10 @@ export function doubtOf(
   return undefined;
 }
 
-/** Places of the first rows, with the name of their file once: `a.csv:3, 5, 8 and 12 more`. */
+/**
+ * Places of the first rows, with the name of their file once:
+ * `a.csv:3, 5, 8 and 12 more`.
+ */
 export function placesOf(rows: readonly Row[], most = 20): string {
   const files = Map.groupBy(
     rows.slice(0, most),
@@ -109,7 +129,8 @@ const MAX_TEXT = 4_000_000;
 /**
  * A value of a table that must be a text.
  *
- * @throws {SyntaxError} With its place, if it is none, or has more than 4 million characters.
+ * @throws {SyntaxError} With its place, if it is none, or has more than 4
+ * million characters.
  */
 export function textIn(value: unknown, place: string, what = "text"): string {
   if (typeof value !== "string") {
@@ -124,8 +145,8 @@ export function textIn(value: unknown, place: string, what = "text"): string {
 }
 
 /**
- * Converts rows to examples. Those without a label, which only a file that names
- * its classes may have, have none.
+ * Converts rows to examples. Those without a label, which only a file that
+ * names its classes may have, have none.
  *
  * @param rows Rows whose values are one or two texts, then the label.
  * @param labelling Undefined for a test set without labels.
@@ -151,7 +172,10 @@ export function toExamples(
   });
 }
 
-/** The finite number that a value is, or spells in decimal; NaN for anything else. */
+/**
+ * The finite number that a value is, or spells in decimal; NaN for anything
+ * else.
+ */
 export function toNumber(value: unknown): number {
   const isNumber = typeof value === "number" || typeof value === "bigint" ||
     typeof value === "string" && DECIMAL.test(value.trim());
@@ -163,7 +187,8 @@ export function toNumber(value: unknown): number {
  * The class name that a value spells, without surrounding whitespace.
  *
  * @returns Undefined for a value that cannot be a label: nothing, a list, an
- * object, a date, or a number beyond 2^53, which may have been another in the file.
+ * object, a date, or a number beyond 2^53, which may have been another in the
+ * file.
  */
 export function className(value: unknown): string | undefined {
   if (typeof value === "string" && !isEmpty(value)) return value.trim();

@@ -10,7 +10,10 @@ import { snappyUncompressor } from "hysnappy";
 import * as z from "zod";
 import { quote } from "./text_file.ts";
 
-/** Description of a data set that the library `datasets` writes into the metadata of parquet files, under the key "huggingface". */
+/**
+ * Description of a data set that the library `datasets` writes into the
+ * metadata of parquet files, under the key "huggingface".
+ */
 const Names = z.object({ names: z.array(z.string().trim().min(1)) });
 const Features = z.object({
   info: z.object({
@@ -29,7 +32,10 @@ const Features = z.object({
 /** Maximum bytes of a file, which is read as a whole. */
 const MAX_BYTES = 4_000_000_000;
 
-/** Bytes that a row takes at least on the heap: two objects, an array, and its place as a string. */
+/**
+ * Bytes that a row takes at least on the heap: two objects, an array, and its
+ * place as a string.
+ */
 const ROW_BYTES = 200;
 
 /**
@@ -59,11 +65,13 @@ export async function openParquet(path: string, title = path) {
     /**
      * Values of a column.
      *
-     * @throws {SyntaxError} If the file is damaged, or says it has another number of rows.
+     * @throws {SyntaxError} If the file is damaged, or says it has another
+     * number of rows.
      */
     column: (name: string): Promise<ArrayLike<unknown>> =>
       attempt(title, async () => {
-        // A few bytes can hold many equal values, so the size of the file tells nothing.
+        // A few bytes can hold many equal values, so the size of the file tells
+        // nothing.
         const { heap_size_limit: limit } = getHeapStatistics();
         if (Number(metadata.num_rows) * ROW_BYTES > limit) {
           const memory = `${(limit / 1e9).toFixed(1)} GB of memory`;
@@ -84,11 +92,12 @@ export async function openParquet(path: string, title = path) {
       }),
     /**
      * Class names of a column with class ids (`ClassLabel`), as the library
-     * `datasets` records them in the parquet files of the hub, without surrounding
-     * whitespace.
+     * `datasets` records them in the parquet files of the hub, without
+     * surrounding whitespace.
      *
      * @returns Undefined if the file names no classes of the column.
-     * @throws {SyntaxError} If the record is not JSON, or two names differ in whitespace only.
+     * @throws {SyntaxError} If the record is not JSON, or two names differ in
+     * whitespace only.
      */
     async classesOf(column: string): Promise<readonly string[] | undefined> {
       const recorded = metadata.key_value_metadata
@@ -123,7 +132,10 @@ async function attempt<T>(title: string, read: () => T | Promise<T>) {
   }
 }
 
-/** Maximum ratio of unpacked to packed bytes of Snappy, rounded up: an element of 3 bytes copies up to 64. */
+/**
+ * Maximum ratio of unpacked to packed bytes of Snappy, rounded up: an element
+ * of 3 bytes copies up to 64.
+ */
 const MAX_EXPANSION = 64;
 
 const unpackSnappy = snappyUncompressor();
@@ -141,7 +153,10 @@ export const COMPRESSORS: Compressors = {
   ZSTD: atMost(zstdDecompressSync),
 };
 
-/** Unpacks by a function that refuses the limit 0 of an empty page, such as the dictionary of a column without values. */
+/**
+ * Unpacks by a function that refuses the limit 0 of an empty page, such as the
+ * dictionary of a column without values.
+ */
 function atMost(
   unpack: (
     page: Uint8Array,

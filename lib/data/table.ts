@@ -12,9 +12,14 @@ import {
 export interface Row {
   /** Location for messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
   readonly place: string;
-  /** Values of the requested columns, in their order; undefined if absent. None of a broken row. */
+  /**
+   * Values of the requested columns, in their order; undefined if absent. None
+   * of a broken row.
+   */
   readonly values: readonly unknown[];
-  /** True if each item of its lists has a line of its own, the first at `place`. */
+  /**
+   * True if each item of its lists has a line of its own, the first at `place`.
+   */
   readonly hasLines?: true;
 }
 
@@ -38,26 +43,31 @@ export const TABLE_FORMATS = Object.keys(READERS).flatMap((end) =>
 /**
  * Reads columns of a user's table.
  *
- * - `.tsv`: a header, then fields separated by tabs; a quote is a plain character
+ * - `.tsv`: a header, then fields separated by tabs; a quote is a plain
+ *   character
  * - `.csv`: a header, then fields separated by commas, or by semicolons if the
  *   header has more of these, quoted as in RFC 4180
  * - `.jsonl`: one object per line
  * - `.json`: an array of objects
  * - `.parquet`
  * - `.conll`: a token and its tags on a line, separated by tabs or spaces, and
- *   empty lines between sentences; its columns are `tokens`, the last one `tags`,
- *   and those between them `2`, `3` and so on, each a list by sentence
+ *   empty lines between sentences; its columns are `tokens`, the last one
+ *   `tags`, and those between them `2`, `3` and so on, each a list by sentence
  *
  * All but `.parquet` may be packed as `.gz`.
  *
  * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv`, `.csv` or
- * `.conll` without any `\n` they end with `\r`. Rows of empty fields at their end are
- * dropped. A file has at most 500 MB and lines of 16 Mi characters, apart from
- * a `.jsonl`, whose lines have at most 64 Mi.
+ * `.conll` without any `\n` they end with `\r`. Rows of empty fields at their
+ * end are dropped. A file has at most 500 MB and lines of 16 Mi characters,
+ * apart from a `.jsonl`, whose lines have at most 64 Mi.
  *
- * @param required Columns that the table must have; single JSON objects may lack them.
- * @param optional Further columns, after the required ones in each row's values.
- * @throws {SyntaxError} With `file:line` (and `:column`, where quotes, delimiters or JSON are wrong), if the file is invalid or empty, lacks a column or has it twice.
+ * @param required Columns that the table must have; single JSON objects may
+ * lack them.
+ * @param optional Further columns, after the required ones in each row's
+ * values.
+ * @throws {SyntaxError} With `file:line` (and `:column`, where quotes,
+ * delimiters or JSON are wrong), if the file is invalid or empty, lacks a
+ * column or has it twice.
  */
 export async function readTable(
   path: string,
@@ -127,13 +137,19 @@ interface TableForm {
   readonly title?: string | undefined;
   /** Encoding of text, as {@linkcode readText} takes it; UTF-8 by default. */
   readonly encoding?: string | undefined;
-  /** Columns that may have numbers with decimal commas, in a file separated by semicolons; they are given with points. */
+  /**
+   * Columns that may have numbers with decimal commas, in a file separated by
+   * semicolons; they are given with points.
+   */
   readonly numbers?: readonly string[] | undefined;
   /** How to name another column, for the message that the table lacks one. */
   readonly remedy?: (column: string, header: readonly string[]) => string;
   /** Names of the columns of a file without a header. */
   readonly header?: readonly string[] | undefined;
-  /** Keeps lines with another number of fields, as broken rows, and empty ones; otherwise the file is refused, and empty lines are skipped. */
+  /**
+   * Keeps lines with another number of fields, as broken rows, and empty ones;
+   * otherwise the file is refused, and empty lines are skipped.
+   */
   readonly broken?: boolean | undefined;
 }
 
@@ -146,7 +162,10 @@ interface Columns extends TableForm {
   readonly onNames?: (names: readonly string[]) => void;
 }
 
-/** Maximum number of characters in a line, whose parsing takes thirty times its memory. */
+/**
+ * Maximum number of characters in a line, whose parsing takes thirty times its
+ * memory.
+ */
 const MAX_LINE = 1 << 24;
 
 /** A number with a decimal comma. */
@@ -157,7 +176,8 @@ const DECIMAL_COMMA = /^(\s*[+-]?\d*),(\d+\s*)$/;
  * a `.tsv` or `.csv` the first line, of a `.jsonl` the objects up to those that
  * have them.
  *
- * @throws {SyntaxError} As {@linkcode readTable}, if it lacks a column or has it twice.
+ * @throws {SyntaxError} As {@linkcode readTable} , if it lacks a column or has
+ * it twice.
  */
 export async function checkHeader(
   path: string,
@@ -259,7 +279,8 @@ function placeOf(
 
 /**
  * @param take Takes the fields of each record and the number of its first line
- * @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC 4180.
+ * @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC
+ * 4180.
  */
 async function parseCsv(
   text: string,
@@ -305,7 +326,10 @@ const QUOTE_FAULTS: Readonly<Record<string, string>> = {
     'A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")',
 };
 
-/** The characters that separate columns, with their names and the formats that have them. */
+/**
+ * The characters that separate columns, with their names and the formats that
+ * have them.
+ */
 const DELIMITERS = {
   "\t": ["tabs", ".tsv"],
   ",": ["commas", ".csv"],
@@ -367,7 +391,10 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
   return rows;
 }
 
-/** The message of JSON.parse() without its place, and the line and column, which it gives in most. */
+/**
+ * The message of JSON.parse() without its place, and the line and column, which
+ * it gives in most.
+ */
 function placeOfJson({ message }: SyntaxError): readonly string[] {
   return /^(.*?)(?: in JSON)? at position \d+ \(line (\d+) column (\d+)\)$/
     .exec(message)?.slice(1) ?? [message];
@@ -401,7 +428,10 @@ async function readJson(path: string, columns: Columns): Promise<Row[]> {
   return rows;
 }
 
-/** The columns of a JSON object, which may lack some; `names` gets those that it has. */
+/**
+ * The columns of a JSON object, which may lack some; `names` gets those that it
+ * has.
+ */
 function rowOf(
   value: unknown,
   place: string,
@@ -478,7 +508,10 @@ async function readConll(path: string, columns: Columns): Promise<Row[]> {
   return rows;
 }
 
-/** Positions of the columns of a table in its header, -1 for an absent optional one. */
+/**
+ * Positions of the columns of a table in its header, -1 for an absent optional
+ * one.
+ */
 function findColumns(
   { required, optional, onNames, remedy }: Columns,
   header: readonly string[],

@@ -1,7 +1,10 @@
 import * as z from "zod";
 import { SettingError } from "./setting_error.ts";
 
-/** Maximum bytes of a file that is read as a whole: V8's longest string has 2^29 - 24 characters. */
+/**
+ * Maximum bytes of a file that is read as a whole: V8's longest string has 2^29
+ * - 24 characters.
+ */
 const MAX_BYTES = 500_000_000;
 
 /**
@@ -19,7 +22,8 @@ async function readBytes(path: string): Promise<Uint8Array> {
   }
   const bytes = await Deno.readFile(path);
   if (!isPacked) return bytes;
-  // Unlike DecompressionStream, it reads files of several parts, as bgzip writes them.
+  // Unlike DecompressionStream, it reads files of several parts, as bgzip
+  // writes them.
   const { gunzipSync } = await import("node:zlib");
   try {
     return gunzipSync(bytes, { maxOutputLength: MAX_BYTES });
@@ -59,8 +63,10 @@ function decoderOf(path: string, encoding = "utf-8", keepsMark = false) {
  * Reads a text file of at most 500 MB, unpacked if its name ends in `.gz`. A
  * byte-order mark is dropped.
  *
- * @param encoding Label of the WHATWG Encoding Standard, which takes `latin1` for Windows-1252
- * @throws {SyntaxError} If the file has another encoding, is larger, or is not gzip.
+ * @param encoding Label of the WHATWG Encoding Standard, which takes `latin1`
+ * for Windows-1252
+ * @throws {SyntaxError} If the file has another encoding, is larger, or is not
+ * gzip.
  */
 export async function readText(
   path: string,
@@ -96,10 +102,16 @@ export function parseJson<T extends z.ZodType = z.ZodUnknown>(
   );
 }
 
-/** Maximum number of characters in a line; a longer one suggests a file of another format. */
+/**
+ * Maximum number of characters in a line; a longer one suggests a file of
+ * another format.
+ */
 const MAX_LINE = 1 << 26;
 
-/** @throws {SyntaxError} If a line, of which this many characters are known, is too long. */
+/**
+ * @throws {SyntaxError} If a line, of which this many characters are known, is
+ * too long.
+ */
 export function checkLine(length: number, place: string, max = MAX_LINE) {
   if (length <= max) return;
   throw new SyntaxError(
@@ -116,7 +128,8 @@ export function checkLine(length: number, place: string, max = MAX_LINE) {
  *
  * @param encoding As in {@linkcode readText}
  * @param options.keepsMark Whether a byte-order mark stays
- * @throws {SyntaxError} As {@linkcode readText}, or if a line has more than 64 Mi characters.
+ * @throws {SyntaxError} As {@linkcode readText} , or if a line has more than 64
+ * Mi characters.
  */
 export async function* readLines(
   path: string,
@@ -148,7 +161,10 @@ async function* piecesOf(path: string): AsyncGenerator<Uint8Array> {
 /** Maximum number of characters that a message quotes. */
 const MAX_LENGTH = 80;
 
-/** Quotes text from a user's file for a message: shortened, with control characters replaced. */
+/**
+ * Quotes text from a user's file for a message: shortened, with control
+ * characters replaced.
+ */
 export function quote(text: string): string {
   const cut = text.length > MAX_LENGTH
     ? `${text.slice(0, MAX_LENGTH)}...`

@@ -1,4 +1,6 @@
-/** How a delimited text file is written, so that a table goes out as it came in. */
+/**
+ * How a delimited text file is written, so that a table goes out as it came in.
+ */
 import { delimiterOf } from "./table.ts";
 import { readLines } from "./text_file.ts";
 
@@ -14,7 +16,8 @@ export interface TextForm {
 /**
  * The form of a `.csv` or `.tsv`.
  *
- * @throws {SyntaxError} As `readText()`, or if it has the delimiter of another format.
+ * @throws {SyntaxError} As `readText()`, or if it has the delimiter of another
+ * format.
  */
 export async function textForm(
   path: string,

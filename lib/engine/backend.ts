@@ -18,7 +18,10 @@ export function libraryBinding(): TensorflowBinding | undefined {
   return library;
 }
 
-/** Number of shards of a batch that run concurrently; 1 on one thread, or if the engine parallelizes each operation itself. */
+/**
+ * Number of shards of a batch that run concurrently; 1 on one thread, or if the
+ * engine parallelizes each operation itself.
+ */
 export function engineLanes(): number {
   return library?.lanes ?? 1;
 }

@@ -1,4 +1,7 @@
-/** A private, seeded generator whose state can be saved, so that a resumed training continues with the same draws. */
+/**
+ * A private, seeded generator whose state can be saved, so that a resumed
+ * training continues with the same draws.
+ */
 export interface Random {
   /** Uniform in [0, 1), with 32 random bits. */
   next(): number;
@@ -35,7 +38,10 @@ export function shuffle<T>(items: T[], random: Random): void {
   }
 }
 
-/** Continues a generator from its saved state: Doty-Humphrey's Small Fast Counting generator with 32-bit words, as in PractRand. */
+/**
+ * Continues a generator from its saved state: Doty-Humphrey's Small Fast
+ * Counting generator with 32-bit words, as in PractRand.
+ */
 export function restoreRandom(words: Random["state"]): Random {
   let [a, b, c, counter] = words;
   return {
@@ -53,7 +59,10 @@ export function restoreRandom(words: Random["state"]): Random {
   };
 }
 
-/** SplitMix32, a 32-bit variant of SplitMix (Steele et al. 2014): draws 32-bit integers. */
+/**
+ * SplitMix32, a 32-bit variant of SplitMix (Steele et al. 2014): draws 32-bit
+ * integers.
+ */
 export function splitMix32(seed: number): () => number {
   let state = seed | 0;
   return () => {

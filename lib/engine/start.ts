@@ -19,14 +19,20 @@ export interface EngineSettings
   extends Pick<EngineChoice, "engine" | "device" | "library"> {
   /** True if the hardware multiplies bfloat16 faster than float32. */
   readonly bfloat16: boolean;
-  /** Folder of functions that earlier processes have compiled, and one for those that this process compiles: both or none. */
+  /**
+   * Folder of functions that earlier processes have compiled, and one for those
+   * that this process compiles: both or none.
+   */
   readonly compiledBefore?: string;
   readonly compiledNow?: string;
 }
 
 /** Resources of an engine, and the precision of its products. */
 interface EngineUse {
-  /** Threads. On a CPU, each computes a shard of the batch; on a GPU, all share each operation. */
+  /**
+   * Threads. On a CPU, each computes a shard of the batch; on a GPU, all share
+   * each operation.
+   */
   readonly cpus: number;
   /** `auto` selects bf16 if it is faster, otherwise f32. */
   readonly precision: Precision | "auto";
@@ -37,7 +43,8 @@ interface EngineUse {
  * that runs already is kept as it is, but for the precision.
  *
  * @returns The precision in which products are computed
- * @throws {Error} If the engine cannot run, finds no GPU although one was chosen, or lacks the precision.
+ * @throws {Error} If the engine cannot run, finds no GPU although one was
+ * chosen, or lacks the precision.
  */
 export async function startEngine(
   settings: EngineSettings,

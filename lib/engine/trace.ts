@@ -18,7 +18,8 @@ export type Named = { readonly [name: string]: tf.Tensor | undefined };
  * `f` must be a pure function of its inputs and of tensors that outlive it: it
  * may not read values. On engines without graphs, `f` is called directly.
  *
- * @throws {Error} From the first call, if `f` does something that cannot be traced.
+ * @throws {Error} From the first call, if `f` does something that cannot be
+ * traced.
  */
 export function trace<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
@@ -30,7 +31,10 @@ export function trace<Inputs extends object, Outputs extends object>(
 /** A function that is traced; the caller disposes its results. */
 export interface Traced<Inputs, Outputs> {
   (inputs: Inputs): Outputs;
-  /** Number of graph functions made so far: one for each set of names and shapes. */
+  /**
+   * Number of graph functions made so far: one for each set of names and
+   * shapes.
+   */
   traces(): number;
   /** Frees the graph functions. */
   dispose(): void;
@@ -81,11 +85,17 @@ function recorded<Inputs extends object, Outputs extends object>(
 }
 
 export interface TraceOptions {
-  /** Runs operation by operation instead of as a graph: the reference in tests, and what a profile times. */
+  /**
+   * Runs operation by operation instead of as a graph: the reference in tests,
+   * and what a profile times.
+   */
   readonly eager?: boolean;
 }
 
-/** Minimum number of values in the largest input for compilation to pay off; compiling takes about 0.1 s. */
+/**
+ * Minimum number of values in the largest input for compilation to pay off;
+ * compiling takes about 0.1 s.
+ */
 export const COMPILED_SIZE = 2 ** 15;
 
 /**
@@ -95,7 +105,8 @@ export const COMPILED_SIZE = 2 ** 15;
  *
  * `f` must be a pure function of its inputs alone.
  *
- * @param options.products Results that only products take: in mixed precision they are stored in bfloat16
+ * @param options.products Results that only products take: in mixed precision
+ * they are stored in bfloat16
  */
 export function fused<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
@@ -106,7 +117,10 @@ export function fused<Inputs extends object, Outputs extends object>(
   return recorded(f, { isEager: false, isCompiled: true, products });
 }
 
-/** A graph function, and its results in the trace: others of the same form are given at each call. */
+/**
+ * A graph function, and its results in the trace: others of the same form are
+ * given at each call.
+ */
 interface Made<Outputs> {
   readonly graph: TracedFunction;
   readonly results: Outputs;
@@ -165,7 +179,10 @@ function tensorsIn(of: object, path = ""): [path: string, tf.Tensor][] {
   );
 }
 
-/** Records and lists with other tensors in place of theirs, in the order of {@linkcode tensorsIn}. */
+/**
+ * Records and lists with other tensors in place of theirs, in the order of
+ * {@linkcode tensorsIn} .
+ */
 function withTensors<T>(of: T, others: readonly TensorMetadata[]): T {
   const next = others.values();
   const replaced = (it: unknown): unknown => {

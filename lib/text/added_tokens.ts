@@ -16,8 +16,8 @@ export const AddedToken = z.looseObject({
 export type AddedToken = z.infer<typeof AddedToken>;
 
 /**
- * Checks that added tokens have the ids of the vocabulary, or else the next ones
- * after it.
+ * Checks that added tokens have the ids of the vocabulary, or else the next
+ * ones after it.
  *
  * @throws {RangeError} Naming the token with another id.
  */
@@ -57,8 +57,8 @@ export interface SplitPart {
 }
 
 /**
- * Makes a function that cuts added tokens out of a text: the leftmost first, and
- * the longest of those.
+ * Makes a function that cuts added tokens out of a text: the leftmost first,
+ * and the longest of those.
  */
 export function tokenSplitter(
   tokens: readonly AddedToken[],

@@ -26,7 +26,10 @@ export class AlignedText {
     return new AlignedText(text, spans.flat());
   }
 
-  /** Where a part of it stands in the original text, without white space around it. */
+  /**
+   * Where a part of it stands in the original text, without white space around
+   * it.
+   */
   spanOf(start: number, end: number, original: string): Span {
     let from = this.spans![start]![0];
     let to = this.spans![end - 1]![1];

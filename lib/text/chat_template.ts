@@ -132,7 +132,9 @@ export class ChatTemplate {
   }
 }
 
-/** Python's `date.strftime(format)` in the C locale, as far as templates use it. */
+/**
+ * Python's `date.strftime(format)` in the C locale, as far as templates use it.
+ */
 function strftime(date: string, format: string): string {
   const at = new Date(`${date}T00:00:00Z`);
   const part = (options: Intl.DateTimeFormatOptions) =>

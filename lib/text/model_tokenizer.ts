@@ -22,7 +22,9 @@ import {
   type TokenizerFiles,
 } from "./tokenizer_files.ts";
 
-/** Converts texts to token ids exactly as transformers does with the same files. */
+/**
+ * Converts texts to token ids exactly as transformers does with the same files.
+ */
 export class ModelTokenizer {
   #template: ChatTemplate | undefined;
   #decoder: Tokenizer | undefined;
@@ -38,9 +40,11 @@ export class ModelTokenizer {
    * Loads the tokenizer of a model folder.
    *
    * @param defaults What the model's architecture says about the tokenizer
-   * @param maxLength Maximum number of tokens including special tokens; longer texts are truncated.
+   * @param maxLength Maximum number of tokens including special tokens; longer
+   * texts are truncated.
    * @param date What `strftime_now` gives in a chat template: `2024-07-26`
-   * @throws {SyntaxError} If the tokenizer is invalid, or wraps texts in a way that is not supported.
+   * @throws {SyntaxError} If the tokenizer is invalid, or wraps texts in a way
+   * that is not supported.
    */
   static async load(
     folder: string,
@@ -89,10 +93,12 @@ export class ModelTokenizer {
   }
 
   /**
-   * Encodes a text or a pair of texts, truncated like `truncation="longest_first"`
-   * of transformers, on the side that the files say.
+   * Encodes a text or a pair of texts, truncated like
+   * `truncation="longest_first"` of transformers, on the side that the files
+   * say.
    *
-   * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
+   * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this
+   * text needs.
    */
   encode(text: string, pair?: string): FramedTokens {
     const texts = pair === undefined ? [text] : [text, pair];
@@ -101,9 +107,11 @@ export class ModelTokenizer {
   }
 
   /**
-   * Encodes a text whose words are read one by one, in {@linkcode windowsOf} it.
+   * Encodes a text whose words are read one by one, in {@linkcode windowsOf}
+   * it.
    *
-   * @param words Places of the words in the text, in ascending order; one without tokens is read nowhere
+   * @param words Places of the words in the text, in ascending order; one
+   * without tokens is read nowhere
    * @throws {SyntaxError} As {@linkcode encode}.
    */
   encodeWords(
@@ -131,7 +139,8 @@ export class ModelTokenizer {
    * model's template renders them, up to what the assistant says next. Both are
    * as transformers has them.
    *
-   * @throws {SyntaxError} If the model has no template, or it refuses the messages.
+   * @throws {SyntaxError} If the model has no template, or it refuses the
+   * messages.
    */
   encodePrompt(
     { text, messages }: Pick<Example, "text" | "messages">,
@@ -149,8 +158,10 @@ export class ModelTokenizer {
    * it. Where both are too long, the prompt loses its beginning, up to its last
    * token, and then the text its end.
    *
-   * @returns The tokens, the index of the one before each token to write, and the ids of these
-   * @throws {SyntaxError} As {@linkcode encodePrompt}, or if the tokenizer has no token that ends a text.
+   * @returns The tokens, the index of the one before each token to write, and
+   * the ids of these
+   * @throws {SyntaxError} As {@linkcode encodePrompt} , or if the tokenizer has
+   * no token that ends a text.
    */
   encodeCompletion(
     prompt: Pick<Example, "text" | "messages">,
@@ -198,9 +209,9 @@ export class ModelTokenizer {
   }
 
   /**
-   * The tokens that end a text, first the one that is trained: the first special
-   * one that the chat template puts behind an answer if texts are answers, then
-   * the one that the tokenizer names.
+   * The tokens that end a text, first the one that is trained: the first
+   * special one that the chat template puts behind an answer if texts are
+   * answers, then the one that the tokenizer names.
    *
    * @throws {SyntaxError} If there is none.
    */
@@ -219,8 +230,9 @@ export class ModelTokenizer {
 
   /**
    * The text of tokens that a model has written, as transformers decodes those
-   * of BPE: without special ones, and with all spaces. An answer is without what
-   * the chat template puts before one, such as a block for thoughts without any.
+   * of BPE: without special ones, and with all spaces. An answer is without
+   * what the chat template puts before one, such as a block for thoughts
+   * without any.
    */
   decode(ids: readonly number[], isChat = false): string {
     const { settings } = this.files;
@@ -261,14 +273,16 @@ export class ModelTokenizer {
 
   /**
    * Encodes examples, all with labels or all without. One with words is as many
-   * encoded examples as it has windows, and one with texts that may follow it as
-   * many as these. One with texts of their own has a sequence for each.
+   * encoded examples as it has windows, and one with texts that may follow it
+   * as many as these. One with texts of their own has a sequence for each.
    *
    * @param vocabSize Size of the model's vocabulary.
    * @param onExample Called after each example is encoded.
-   * @returns The encoded examples, how many of them were truncated, and how many texts to write have lost their ends.
+   * @returns The encoded examples, how many of them were truncated, and how
+   * many texts to write have lost their ends.
    * @throws {SyntaxError} As {@linkcode encode}.
-   * @throws {RangeError} If a token is not in the model's vocabulary, or only some examples have a label.
+   * @throws {RangeError} If a token is not in the model's vocabulary, or only
+   * some examples have a label.
    */
   encodeAll(
     examples: readonly Example[],
@@ -382,7 +396,9 @@ export class ModelTokenizer {
   }
 }
 
-/** Where each list starts in all of them together, and where the last one ends. */
+/**
+ * Where each list starts in all of them together, and where the last one ends.
+ */
 function offsetsOf(lists: readonly (readonly unknown[])[]): Int32Array {
   const offsets = new Int32Array(lists.length + 1);
   for (const [i, { length }] of lists.entries()) {
@@ -395,7 +411,8 @@ function offsetsOf(lists: readonly (readonly unknown[])[]): Int32Array {
  * Number of separators between the texts of a pair by the post-processor of
  * `tokenizer.json`, which encoders of one architecture need not share.
  *
- * @throws {SyntaxError} If it wraps texts in a way that no supported encoder does.
+ * @throws {SyntaxError} If it wraps texts in a way that no supported encoder
+ * does.
  */
 function separatorCount(
   { single, pair }: Pick<Frame, "single" | "pair">,

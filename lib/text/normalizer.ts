@@ -20,7 +20,10 @@ const NEW_NONSPACING = String
 /** Marks added since Unicode 8, which it does not strip as accents. */
 const NEW_MARKS = String
   .raw`\u07fd\u0897-\u089f\u08ca-\u08d3\u09fe\u0afa-\u0aff\u0b55\u0c04\u0c3c\u0cf3\u0d00\u0d3b\u0d3c\u0d81\u0eba\u0ece\u1715\u180f\u1abf-\u1ace\u1cf7\u1df6-\u1dfa\ua82c\ua8ff\u{10d24}-\u{10d27}\u{10d69}-\u{10d6d}\u{10eab}\u{10eac}\u{10efc}-\u{10eff}\u{10f46}-\u{10f50}\u{10f82}-\u{10f85}\u{11070}\u{11073}\u{11074}\u{110c2}\u{11145}\u{11146}\u{111c9}\u{111ce}\u{111cf}\u{11241}\u{1133b}\u{113b8}-\u{113c0}\u{113c2}\u{113c5}\u{113c7}-\u{113ca}\u{113cc}-\u{113d0}\u{113d2}\u{113e1}\u{113e2}\u{1145e}\u{1182c}-\u{1183a}\u{11930}-\u{11935}\u{11937}\u{11938}\u{1193b}-\u{1193e}\u{11940}\u{11942}\u{11943}\u{119d1}-\u{119d7}\u{119da}-\u{119e0}\u{119e4}\u{11a01}-\u{11a0a}\u{11a33}-\u{11a39}\u{11a3b}-\u{11a3e}\u{11a47}\u{11a51}-\u{11a5b}\u{11a8a}-\u{11a99}\u{11d31}-\u{11d36}\u{11d3a}\u{11d3c}\u{11d3d}\u{11d3f}-\u{11d45}\u{11d47}\u{11d8a}-\u{11d8e}\u{11d90}\u{11d91}\u{11d93}-\u{11d97}\u{11ef3}-\u{11ef6}\u{11f00}\u{11f01}\u{11f03}\u{11f34}-\u{11f3a}\u{11f3e}-\u{11f42}\u{11f5a}\u{13440}\u{13447}-\u{13455}\u{1611e}-\u{1612f}\u{16f4f}\u{16f7f}-\u{16f87}\u{16fe4}\u{16ff0}\u{16ff1}\u{1cf00}-\u{1cf2d}\u{1cf30}-\u{1cf46}\u{1e08f}\u{1e130}-\u{1e136}\u{1e2ae}\u{1e2ec}-\u{1e2ef}\u{1e4ec}-\u{1e4ef}\u{1e5ee}\u{1e5ef}`;
-/** Characters without a decomposition, or without a compatible one, in Unicode 11, which it does not decompose. */
+/**
+ * Characters without a decomposition, or without a compatible one, in Unicode
+ * 11, which it does not decompose.
+ */
 const NEW_CANONICAL = String
   .raw`\u{105c9}\u{105e4}\u{11383}\u{11385}\u{1138e}\u{11391}\u{113c5}\u{113c7}\u{113c8}\u{11938}\u{16121}-\u{16128}\u{16d68}-\u{16d6a}`;
 const NEW_COMPATIBLE = String
@@ -42,10 +45,16 @@ const WHITE_SPACE = /\p{White_Space}/gu;
 const CHINESE =
   /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 
-/** Times by which a normal form may be longer than its text; that of Unicode is 18 times as long at most. */
+/**
+ * Times by which a normal form may be longer than its text; that of Unicode is
+ * 18 times as long at most.
+ */
 const MAX_GROWTH = 100;
 
-/** @throws {RangeError} If a normalizer multiplies a text, which a few that follow each other can do without limit. */
+/**
+ * @throws {RangeError} If a normalizer multiplies a text, which a few that
+ * follow each other can do without limit.
+ */
 function checkGrowth(length: number, { length: before }: string): void {
   if (length <= MAX_GROWTH * Math.max(before, 100)) return;
   throw new RangeError(
@@ -140,13 +149,17 @@ function ofCharacters(change: (text: string) => string): Normalizer {
  * The normalizer of a `tokenizer.json`.
  *
  * @param settings `normalizer` there; null leaves texts as they are.
- * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an unsupported kind.
+ * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an
+ * unsupported kind.
  */
 export function normalizer(settings: unknown): Normalizer {
   return ofKind(KINDS, "Normalizer", settings) ?? ((text) => text);
 }
 
-/** How parts of a tokenizer are made from their settings, by the `type` of these. */
+/**
+ * How parts of a tokenizer are made from their settings, by the `type` of
+ * these.
+ */
 export type Kinds<T> = Readonly<Record<string, (settings: unknown) => T>>;
 
 /** A kind whose settings have these fields. */
@@ -163,7 +176,8 @@ export function withFields<Fields extends z.ZodRawShape, T>(
  *
  * @param title Name of the part in messages
  * @returns Undefined if the settings are null or absent.
- * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
+ * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an
+ * unsupported kind.
  */
 export function ofKind<T>(
   kinds: Kinds<T>,
@@ -187,7 +201,10 @@ export function stripEnd(text: string): string {
   return text.slice(0, end);
 }
 
-/** Lowers each character by itself, including those of Unicode 17; a final sigma becomes a plain one. */
+/**
+ * Lowers each character by itself, including those of Unicode 17; a final sigma
+ * becomes a plain one.
+ */
 function lowerCase(text: string): string {
   const shifted = (letter: string, by: number) =>
     String.fromCodePoint(letter.codePointAt(0)! + by);

@@ -13,7 +13,9 @@ interface Words {
 /** Cuts normalized text into words. */
 export type PreTokenizer = (words: Words) => Words;
 
-/** Punctuation added since Unicode 7, which the Rust library treats as letters. */
+/**
+ * Punctuation added since Unicode 7, which the Rust library treats as letters.
+ */
 const NEW_PUNCTUATION = String
   .raw`\u061d\u09fd\u0a76\u0c77\u0c84\u1b4e\u1b4f\u1b7d-\u1b7f\u2e43-\u2e4f\u2e52-\u2e5d\u{10d6e}\u{10ead}\u{10f55}-\u{10f59}\u{10f86}-\u{10f89}\u{113d4}\u{113d5}\u{113d7}\u{113d8}\u{1144b}-\u{1144f}\u{1145a}\u{1145b}\u{1145d}\u{11660}-\u{1166c}\u{116b9}\u{1183b}\u{11944}-\u{11946}\u{119e2}\u{11a3f}-\u{11a46}\u{11a9a}-\u{11a9c}\u{11a9e}-\u{11aa2}\u{11b00}-\u{11b09}\u{11be1}\u{11c41}-\u{11c45}\u{11c70}\u{11c71}\u{11ef7}\u{11ef8}\u{11f43}-\u{11f4f}\u{11fff}\u{12ff1}\u{12ff2}\u{16d6d}-\u{16d6f}\u{16e97}-\u{16e9a}\u{16fe2}\u{1e5ff}\u{1e95e}\u{1e95f}`;
 const PUNCTUATION = new RegExp(
@@ -26,7 +28,10 @@ const DIGIT = /[\p{N}\u{11de0}-\u{11de9}\u{16ff4}-\u{16ff6}]/gu;
 /** GPT-2's words: contractions, letters, digits, others, white space. */
 const GPT2 =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
-/** Runs of letters, digits and underscores, and of anything but them and white space. */
+/**
+ * Runs of letters, digits and underscores, and of anything but them and white
+ * space.
+ */
 const WORD =
   /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu;
 
@@ -124,7 +129,8 @@ const KINDS: Kinds<PreTokenizer> = {
  * The pre-tokenizer of a `tokenizer.json`.
  *
  * @param settings `pre_tokenizer` there; null leaves texts whole.
- * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an unsupported kind.
+ * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an
+ * unsupported kind.
  */
 export function preTokenizer(settings: unknown): PreTokenizer {
   return ofKind(KINDS, "Pre-tokenizer", settings) ?? ((words) => words);
@@ -190,7 +196,10 @@ function merged(cuts: readonly Span[], behavior: Behavior): readonly Span[] {
   return spans;
 }
 
-/** Letters for the 256 bytes in GPT-2's vocabulary; a printable byte is its own letter. */
+/**
+ * Letters for the 256 bytes in GPT-2's vocabulary; a printable byte is its own
+ * letter.
+ */
 const BYTE_LETTERS: readonly string[] = (() => {
   const letters: string[] = [];
   let hidden = 256;

@@ -2,7 +2,10 @@
 const LONG_GRAPHEME = 6;
 /** Maximum number of cached graphemes. */
 const CACHED = 20_000;
-/** A text whose characters are its graphemes: no `\r\n`, no combining or joining characters. */
+/**
+ * A text whose characters are its graphemes: no `\r\n`, no combining or joining
+ * characters.
+ */
 const SIMPLE = /^[^\r\u0300-\u{10ffff}]*$/u;
 
 const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
@@ -16,8 +19,10 @@ const graphemes = new Intl.Segmenter("en", { granularity: "grapheme" });
  * that is a prefix of it replaces all of it; other characters are looked up one
  * by one (https://github.com/huggingface/spm_precompiled).
  *
- * @param base64 The map as `tokenizer.json` has it; empty is a map without rules.
- * @returns A function that throws a `RangeError` if a part of the map that its text needs is damaged.
+ * @param base64 The map as `tokenizer.json` has it; empty is a map without
+ * rules.
+ * @returns A function that throws a `RangeError` if a part of the map that its
+ * text needs is damaged.
  * @throws {RangeError | SyntaxError} If it is damaged, or not base64.
  */
 export function precompiledMap(base64: string): (text: string) => string {

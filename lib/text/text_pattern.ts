@@ -4,7 +4,10 @@ import * as z from "zod";
 /** Milliseconds that a pattern may take for one text. */
 const LIMIT = 2000;
 
-/** Finds the parts of a text that match: `[start, end)` of each, in UTF-16 units. */
+/**
+ * Finds the parts of a text that match: `[start, end)` of each, in UTF-16
+ * units.
+ */
 export type TextPattern = (
   text: string,
 ) => readonly (readonly [start: number, end: number])[];

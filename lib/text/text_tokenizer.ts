@@ -36,13 +36,15 @@ export interface TextTokenizer {
   /**
    * Ids of a text, without the special tokens around it.
    *
-   * @throws {RangeError} If the settings are invalid in a part that this text needs.
+   * @throws {RangeError} If the settings are invalid in a part that this text
+   * needs.
    */
   encode(text: string): number[];
   /**
    * Ids of a text, and where each stands in it, without white space around it.
    *
-   * @throws {RangeError} As {@linkcode encode}, or if the normalizer changes characters by their neighbours.
+   * @throws {RangeError} As {@linkcode encode} , or if the normalizer changes
+   * characters by their neighbours.
    */
   encodePlaced(
     text: string,
@@ -52,8 +54,8 @@ export interface TextTokenizer {
 /**
  * Reads a tokenizer, which gives the results of
  * https://github.com/huggingface/tokenizers (Rust): added tokens are cut out of
- * the text, the rest is normalized and cut into words, and the model encodes each
- * word.
+ * the text, the rest is normalized and cut into words, and the model encodes
+ * each word.
  *
  * The package `@huggingface/tokenizers` has the models WordPiece and BPE and
  * the translation of regular expressions. Its normalizers, pre-tokenizers and
@@ -61,7 +63,8 @@ export interface TextTokenizer {
  * definitions of white space, punctuation and case), so these are our own.
  *
  * @param settings Contents of `tokenizer.json`.
- * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
+ * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an
+ * unsupported kind.
  */
 export function textTokenizer(settings: unknown): TextTokenizer {
   const parsed = Settings.parse(settings);

@@ -9,17 +9,29 @@ export interface TokenizerDefaults {
   readonly class: string;
   /** Whether transformers takes this class even if the files name another. */
   readonly isFixed?: boolean;
-  /** What the classes of all architectures make of the files. Any other one takes `tokenizer.json` as it is. */
+  /**
+   * What the classes of all architectures make of the files. Any other one
+   * takes `tokenizer.json` as it is.
+   */
   readonly classes: Readonly<Record<string, TokenizerClass>>;
-  /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
+  /**
+   * Token type of the second text of a pair, if the tokenizer distinguishes the
+   * texts.
+   */
   readonly pairType: 0 | 1;
-  /** True if texts may have no special tokens around them, or any, as those of decoders. */
+  /**
+   * True if texts may have no special tokens around them, or any, as those of
+   * decoders.
+   */
   readonly isFree?: boolean;
 }
 
 /** What a class of transformers makes of the files. */
 export interface TokenizerClass {
-  /** Whether it gives token types, unless `tokenizer_config.json` names the inputs of the model. */
+  /**
+   * Whether it gives token types, unless `tokenizer_config.json` names the
+   * inputs of the model.
+   */
   readonly types: boolean;
   /** A part of `tokenizer.json` that it makes from `tokenizer_config.json`. */
   readonly sets?: {
@@ -101,7 +113,8 @@ export interface TokenizerFiles {
  * Reads `tokenizer.json` of a model folder and what transformers makes of it by
  * `tokenizer_config.json` and `config.json`, if they are there.
  *
- * @throws {SyntaxError} If a file is not JSON, or a field of the configuration is invalid.
+ * @throws {SyntaxError} If a file is not JSON, or a field of the configuration
+ * is invalid.
  */
 export async function readTokenizerFiles(
   folder: string,
@@ -146,7 +159,10 @@ export async function readTokenizerFiles(
   };
 }
 
-/** The template of conversations, that of a file of its own or of the configuration. */
+/**
+ * The template of conversations, that of a file of its own or of the
+ * configuration.
+ */
 function chatTemplateOf(
   folder: string,
   { chat_template }: TokenizerOptions,

@@ -17,7 +17,10 @@ export interface TokenModel {
   readonly size: number;
 }
 
-/** Difference between the scores of the rarest piece and of an unknown character. */
+/**
+ * Difference between the scores of the rarest piece and of an unknown
+ * character.
+ */
 const UNKNOWN_PENALTY = 10;
 
 const Settings = z.looseObject({

@@ -1,7 +1,9 @@
 import type * as tf from "@tensorflow/tfjs";
 import type { TensorValues } from "../safetensors/writer.ts";
 
-/** A kind of adapter: what it adds to a linear module whose weight is frozen. */
+/**
+ * A kind of adapter: what it adds to a linear module whose weight is frozen.
+ */
 export interface AdapterKind {
   /** Name in parameters and in `training.json`. */
   readonly name: string;
@@ -10,7 +12,10 @@ export interface AdapterKind {
   readonly type: Readonly<Record<string, unknown>>;
   /** Its further fields there. */
   config(settings: PeftScale): Readonly<Record<string, unknown>>;
-  /** Its tensors of one module, by what follows the name of the module in PEFT's files. */
+  /**
+   * Its tensors of one module, by what follows the name of the module in PEFT's
+   * files.
+   */
   readonly tensors: Readonly<Record<string, ModuleParameter>>;
   /**
    * What it adds to a module in a forward pass.
@@ -18,7 +23,10 @@ export interface AdapterKind {
    * @param tensor Gives the module's tensor of a name
    */
   factors(tensor: (suffix: string) => tf.Tensor): AdapterFactors;
-  /** Multiply-adds of the {@linkcode AdapterFactors.gain} of a module at a number of ranks. */
+  /**
+   * Multiply-adds of the {@linkcode AdapterFactors.gain} of a module at a
+   * number of ranks.
+   */
   gainProducts?(
     module: Omit<AdaptedModule, "name">,
     rank: number,
@@ -51,14 +59,20 @@ export interface AdapterFactors {
   readonly a: tf.Tensor;
   /** Transposed, so that a rank is a row of both factors: `[rank, out]` */
   readonly b: tf.Tensor;
-  /** The gain is `lengths / norms`: what is learnt, `[out]`, and what has no gradient, `[ranks, out]`, of the frozen weight `[out, in]` and the scales `[ranks, rank]`. */
+  /**
+   * The gain is `lengths / norms`: what is learnt, `[out]`, and what has no
+   * gradient, `[ranks, out]`, of the frozen weight `[out, in]` and the scales
+   * `[ranks, rank]`.
+   */
   readonly gain?: {
     readonly lengths: tf.Tensor;
     norms(weight: tf.Tensor, scale: tf.Tensor): tf.Tensor;
   };
 }
 
-/** A linear module with an adapter, and the width of its input and its output. */
+/**
+ * A linear module with an adapter, and the width of its input and its output.
+ */
 export interface AdaptedModule {
   readonly name: string;
   readonly inputs: number;
@@ -67,16 +81,25 @@ export interface AdaptedModule {
 
 /** A tensor that a kind of adapter has for each module. */
 export interface ModuleParameter {
-  /** As PEFT stores it. In training it is transposed, if need be, so that a rank is a row. */
+  /**
+   * As PEFT stores it. In training it is transposed, if need be, so that a rank
+   * is a row.
+   */
   readonly shape: readonly ("rank" | "inputs" | "outputs")[];
-  /** Initial values: uniform in ±1/sqrt(in), zeros, or made of the module's weight, `[out, in]`. */
+  /**
+   * Initial values: uniform in ±1/sqrt(in), zeros, or made of the module's
+   * weight, `[out, in]`.
+   */
   readonly start:
     | "uniform"
     | "zeros"
     | ((weight: Float32Array, module: AdaptedModule) => Float32Array);
 }
 
-/** Rank, alpha and dropout of an adapter in PEFT, where the scale is alpha / rank, or with rsLoRA alpha / sqrt(rank). */
+/**
+ * Rank, alpha and dropout of an adapter in PEFT, where the scale is alpha /
+ * rank, or with rsLoRA alpha / sqrt(rank).
+ */
 export interface PeftScale {
   readonly rank: number;
   readonly alpha: number;
@@ -84,10 +107,16 @@ export interface PeftScale {
   readonly loraDropout: number;
 }
 
-/** The tensors of adapters by name, PEFT's or the model's own; others are those of the head. */
+/**
+ * The tensors of adapters by name, PEFT's or the model's own; others are those
+ * of the head.
+ */
 export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
-/** The tensors of one module's adapter, as PEFT stores them, by what follows the name of the module. */
+/**
+ * The tensors of one module's adapter, as PEFT stores them, by what follows the
+ * name of the module.
+ */
 export type ModuleTensors = Readonly<Record<string, TensorValues>>;
 
 /** A tensor of an adapter at another rank: cut, or padded with zeros. */

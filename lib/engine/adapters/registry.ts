@@ -21,7 +21,10 @@ export function kindNamed(name = lora.name): AdapterKind {
   return KINDS.find((kind) => kind.name === name)!;
 }
 
-/** The kind of an adapter with this configuration of PEFT; undefined if it is another one. */
+/**
+ * The kind of an adapter with this configuration of PEFT; undefined if it is
+ * another one.
+ */
 export function kindOf(
   config: Readonly<Record<string, unknown>>,
 ): AdapterKind | undefined {
@@ -35,12 +38,18 @@ export const TYPE_FIELDS = [
   ...new Set(KINDS.flatMap(({ type }) => Object.keys(type))),
 ];
 
-/** Tensors of all kinds by suffix of their names, which mean the same in all kinds, as in PEFT. */
+/**
+ * Tensors of all kinds by suffix of their names, which mean the same in all
+ * kinds, as in PEFT.
+ */
 const TENSORS = new Map(
   KINDS.flatMap(({ tensors }) => Object.entries(tensors)),
 );
 
-/** The module of a tensor of an adapter, what follows its name, and what tensor that is; undefined for tensors of the head. */
+/**
+ * The module of a tensor of an adapter, what follows its name, and what tensor
+ * that is; undefined for tensors of the head.
+ */
 export function adapterTensor(name: string) {
   for (const [suffix, of] of TENSORS) {
     if (!name.endsWith(`.${suffix}`)) continue;

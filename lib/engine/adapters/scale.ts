@@ -1,6 +1,9 @@
 import * as z from "zod";
 
-/** The rank by which alpha is divided at rank b: b itself, or the maximum rank R. */
+/**
+ * The rank by which alpha is divided at rank b: b itself, or the maximum rank
+ * R.
+ */
 export const Divisor = z.enum(["rank", "maximum"]);
 
 export type Divisor = z.output<typeof Divisor>;
@@ -17,7 +20,9 @@ export const RankScaling = z.union([
 
 export type RankScaling = z.output<typeof RankScaling>;
 
-/** Maximum rank R of an adapter, its alpha, and its scale at the ranks below. */
+/**
+ * Maximum rank R of an adapter, its alpha, and its scale at the ranks below.
+ */
 export interface AdapterScale {
   readonly rank: number;
   readonly alpha: number;
@@ -46,7 +51,10 @@ export function scaleAt(
   return alpha / divisorAt(divisorOf(scaling) === "rank" ? b : rank, scaling);
 }
 
-/** The alpha with which an adapter cut to rank b has this scale in PEFT, where it is alpha / b, or with rsLoRA alpha / sqrt(b). */
+/**
+ * The alpha with which an adapter cut to rank b has this scale in PEFT, where
+ * it is alpha / b, or with rsLoRA alpha / sqrt(b).
+ */
 export function peftAlpha(
   b: number,
   { rank, alpha, scaling }: AdapterScale,
@@ -62,7 +70,10 @@ export function scaleInWords(scaling: RankScaling): string {
   return `alpha / ${usesRslora(scaling) ? `sqrt(${rank})` : rank}`;
 }
 
-/** Scale of each row at rank b: that of the rank for the first b rows, 0 beyond. `[rank]` */
+/**
+ * Scale of each row at rank b: that of the rank for the first b rows, 0 beyond.
+ * `[rank]`
+ */
 export function rankScale(
   b: number,
   adapter: AdapterScale,

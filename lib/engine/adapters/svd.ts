@@ -39,7 +39,10 @@ export function productSvd({ a, b }: Factors, rank: number) {
   }).sort((one, other) => other.value - one.value);
 
   return {
-    /** The singular values, largest first; those that rounding alone would give are zero. `[rank]` */
+    /**
+     * The singular values, largest first; those that rounding alone would give
+     * are zero. `[rank]`
+     */
     values: Float64Array.from(terms, ({ value }) => value),
     /**
      * Factors of the best approximation of rank `kept` (Eckart and Young 1936),

@@ -1,10 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
-// Registers the gradients of tfjs-core, which the package does not do by itself.
+// Registers the gradients of tfjs-core, which the package does not do by
+// itself.
 import "@tensorflow/tfjs";
 import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import "@tensorflow/tfjs-backend-webgpu";
 
-/** Number of new bind groups after which unused ones are freed. A step of a tiny model creates about 1,000. */
+/**
+ * Number of new bind groups after which unused ones are freed. A step of a tiny
+ * model creates about 1,000.
+ */
 const BIND_GROUPS = 20_000;
 
 /**

@@ -15,7 +15,10 @@ export interface LibraryBuild {
   /** `linux-x86_64` */
   readonly platform: string;
   readonly device: "cpu" | "cuda";
-  /** SHA-256 of the hashes of its wheels, one a line. Stands for the content of its files in keys. */
+  /**
+   * SHA-256 of the hashes of its wheels, one a line. Stands for the content of
+   * its files in keys.
+   */
   readonly digest: string;
   /** The first wheel holds libtensorflow, the others the libraries of CUDA. */
   readonly wheels: readonly PinnedWheel[];
@@ -50,14 +53,20 @@ export function buildFor(
   return build;
 }
 
-/** Name of a build's folder in the cache: `libtensorflow-2.21.0-linux-x86_64-cpu`. */
+/**
+ * Name of a build's folder in the cache:
+ * `libtensorflow-2.21.0-linux-x86_64-cpu`.
+ */
 export function folderName(
   { version, platform, device }: LibraryBuild,
 ): string {
   return `libtensorflow-${version}-${platform}-${device}`;
 }
 
-/** True for the files to extract from a build's wheels: libraries, CUDA's compiler, licences. */
+/**
+ * True for the files to extract from a build's wheels: libraries, CUDA's
+ * compiler, licences.
+ */
 export function isNeeded(path: string): boolean {
   return /^tensorflow\/libtensorflow_(framework|cc)\.(so\.2|2\.dylib)$/
     .test(path) ||

@@ -14,8 +14,11 @@ import {
  * Checks an engine without installing anything: hashes the library's files,
  * then loads the library in a separate process.
  *
- * @returns Types of its devices, `["CPU", "GPU"]`, whether it multiplies bfloat16 faster than float32, and the library, with the total size of its files
- * @throws {RemediedError} If it is missing or damaged, or finds no GPU although one was chosen.
+ * @returns Types of its devices, `["CPU", "GPU"]`, whether it multiplies
+ * bfloat16 faster than float32, and the library, with the total size of its
+ * files
+ * @throws {RemediedError} If it is missing or damaged, or finds no GPU although
+ * one was chosen.
  */
 export async function checkEngine(
   choice: EngineChoice,
@@ -69,7 +72,10 @@ export async function inspectLibrary(
 const REINSTALL = "Install it again: deno task setup";
 const OTHER_ENGINE = "or use another engine: --engine webgpu, --engine wasm";
 
-/** Known failures of the loader: a pattern of its message, the problem, in which `$1` is its group, and the remedy. The first match wins. */
+/**
+ * Known failures of the loader: a pattern of its message, the problem, in which
+ * `$1` is its group, and the remedy. The first match wins.
+ */
 const LOAD_FAILURES: readonly (readonly [RegExp, string, string])[] = [
   [
     /version [`'](GLIBC(?:XX)?_[\d.]+)' not found/,

@@ -7,11 +7,19 @@ export type EngineName = (typeof ENGINES)[number];
 /** A chosen engine and what a process needs to run it. */
 export interface EngineChoice {
   readonly engine: EngineName;
-  /** The device it computes on. With `gpu`, a process that finds none must fail. */
+  /**
+   * The device it computes on. With `gpu`, a process that finds none must fail.
+   */
   readonly device: "cpu" | "gpu";
-  /** Description of the engine and of why it was chosen: `libtensorflow on the CPU: no NVIDIA driver found`. */
+  /**
+   * Description of the engine and of why it was chosen:
+   * `libtensorflow on the CPU: no NVIDIA driver found`.
+   */
   readonly reason: string;
-  /** The engine's part of a stage's key, with the digest of the library: `tensorflow 2.21.0 linux-x86_64 cpu 8e3c10b5a1b2c3d4`. */
+  /**
+   * The engine's part of a stage's key, with the digest of the library:
+   * `tensorflow 2.21.0 linux-x86_64 cpu 8e3c10b5a1b2c3d4`.
+   */
   readonly identity: string;
   /** Folder of libtensorflow's files, or of the WebAssembly modules. */
   readonly library?: string;
@@ -27,7 +35,8 @@ export interface EngineChoice {
   /** Environment variables of the process. */
   readonly env: Readonly<Record<string, string>>;
   /**
-   * Makes the engine ready to run, installing the library if it is missing or damaged.
+   * Makes the engine ready to run, installing the library if it is missing or
+   * damaged.
    *
    * @throws {RemediedError} If it cannot be installed.
    */

@@ -43,7 +43,9 @@ export async function selectEngine(
   throw new Error(`No engine can run here: ${rejected.join("; ")}`);
 }
 
-/** What an engine needs that takes nothing but the npm packages of the project. */
+/**
+ * What an engine needs that takes nothing but the npm packages of the project.
+ */
 const OF_PACKAGES = {
   flags: [],
   read: [],
@@ -59,7 +61,8 @@ const CHOOSE = {
 };
 
 /**
- * libtensorflow: the CUDA build if there is a usable NVIDIA driver, else the CPU build.
+ * libtensorflow: the CUDA build if there is a usable NVIDIA driver, else the
+ * CPU build.
  *
  * @throws {RemediedError} If there is no build for this platform.
  */
@@ -101,7 +104,10 @@ function chooseTensorflow(host: Host): EngineChoice {
   };
 }
 
-/** Adds to the remedy that WebAssembly needs no library: `auto` does not choose an engine that is 50 times slower for a broken network. */
+/**
+ * Adds to the remedy that WebAssembly needs no library: `auto` does not choose
+ * an engine that is 50 times slower for a broken network.
+ */
 function nameOtherEngine(error: unknown): never {
   if (!(error instanceof RemediedError)) throw error;
   const { problem, remedy, cause } = error;
@@ -112,8 +118,8 @@ function nameOtherEngine(error: unknown): never {
 
 /**
  * Variables that CUDA reads, with a cache for the kernels that its driver
- * compiles; folders of the driver's libraries in unusual places; that cache, and
- * memory that the processes of CUDA share.
+ * compiles; folders of the driver's libraries in unusual places; that cache,
+ * and memory that the processes of CUDA share.
  */
 function cudaSettings(
   { env }: Host,
@@ -139,7 +145,8 @@ function cudaSettings(
 /**
  * WebGPU on the runtime's adapter.
  *
- * @param requested True if the user named this engine; `auto` does not take a software adapter.
+ * @param requested True if the user named this engine; `auto` does not take a
+ * software adapter.
  * @throws {RemediedError} If there is no adapter.
  */
 async function chooseWebgpu(

@@ -43,7 +43,10 @@ export function cacheFolder(
 
 const NAME = "installed.json";
 
-/** Record in the folder of an installation: its wheels and files, with their hashes. */
+/**
+ * Record in the folder of an installation: its wheels and files, with their
+ * hashes.
+ */
 const Marker = z.strictObject({
   version: z.string(),
   /** Wheels that the files come from. */
@@ -55,7 +58,9 @@ const Marker = z.strictObject({
 
 type Marker = z.output<typeof Marker>;
 
-/** Writes the record of an installation; the last step that makes it complete. */
+/**
+ * Writes the record of an installation; the last step that makes it complete.
+ */
 export async function writeMarker(
   folder: string,
   marker: z.input<typeof Marker>,
@@ -64,7 +69,9 @@ export async function writeMarker(
   await Deno.writeTextFile(join(folder, NAME), text, { createNew: true });
 }
 
-/** Reads the record of an installation; undefined if it is missing or damaged. */
+/**
+ * Reads the record of an installation; undefined if it is missing or damaged.
+ */
 function readMarker(folder: string): Marker | undefined {
   try {
     return Marker.parse(JSON.parse(Deno.readTextFileSync(join(folder, NAME))));
@@ -73,7 +80,9 @@ function readMarker(folder: string): Marker | undefined {
   }
 }
 
-/** Name of the note of what the files looked like when their hashes were right. */
+/**
+ * Name of the note of what the files looked like when their hashes were right.
+ */
 const NOTE = "verified.json";
 
 /**
@@ -82,7 +91,8 @@ const NOTE = "verified.json";
  * the folder, or if `thorough` is set.
  *
  * @param wheels Those that it must come from; by default any
- * @returns With the total size of its files, in bytes, or one that is missing or differs from what was installed
+ * @returns With the total size of its files, in bytes, or one that is missing
+ * or differs from what was installed
  */
 export async function inspectInstallation(
   folder: string,

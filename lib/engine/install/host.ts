@@ -2,7 +2,10 @@ import { RemediedError } from "../../pypi/remedied_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import type { WebgpuAdapter } from "./probe.ts";
 
-/** The facts about a machine that determine the engine; tests substitute their own. */
+/**
+ * The facts about a machine that determine the engine; tests substitute their
+ * own.
+ */
 export type Host = Readonly<typeof thisHost>;
 
 export const thisHost = {
@@ -47,7 +50,8 @@ export const thisHost = {
  * Runs `probe.ts` in a process of its own, which an incompatible library or a
  * broken graphics driver may crash.
  *
- * @param folder Folder of libtensorflow; by default, it asks for the WebGPU adapter.
+ * @param folder Folder of libtensorflow; by default, it asks for the WebGPU
+ * adapter.
  */
 export async function runProbe(
   folder?: string,
@@ -73,7 +77,10 @@ export async function runProbe(
   };
 }
 
-/** What a function gives; undefined if a file is absent or inaccessible, so that it cannot be used. */
+/**
+ * What a function gives; undefined if a file is absent or inaccessible, so that
+ * it cannot be used.
+ */
 function ifUsable<T>(f: () => T): T | undefined {
   try {
     return f();
@@ -174,7 +181,8 @@ const INSTRUCTIONS = [
  * instruction sets as Linux names them (`avx avx2 fma`), or the compute
  * capabilities of its GPUs (`compute 8.0`).
  *
- * @returns Empty for engines other than libtensorflow, and on macOS, whose processors the build treats alike.
+ * @returns Empty for engines other than libtensorflow, and on macOS, whose
+ * processors the build treats alike.
  */
 export async function instructionsOf(
   { engine, device }: Pick<EngineChoice, "engine" | "device">,
@@ -197,7 +205,10 @@ export async function instructionsOf(
   return INSTRUCTIONS.filter((it) => instructions.has(it)).join(" ");
 }
 
-/** The name of what computes, on which seconds depend: of the processor or of the GPUs, else the target. */
+/**
+ * The name of what computes, on which seconds depend: of the processor or of
+ * the GPUs, else the target.
+ */
 export async function machineOf(
   { engine, device }: Pick<EngineChoice, "engine" | "device">,
   host: Host,
@@ -222,7 +233,8 @@ const FIRST_CAPABILITY = 8;
 /**
  * True if libtensorflow multiplies bfloat16 faster than float32 with these
  * {@linkcode instructionsOf a machine}: on Linux CPUs with AMX, Arm's BF16
- * extension, or AVX512-BF16 that is not Intel's, and on NVIDIA GPUs since Ampere.
+ * extension, or AVX512-BF16 that is not Intel's, and on NVIDIA GPUs since
+ * Ampere.
  */
 export function hasBfloat16(instructions: string): boolean {
   const [, capability] = /^compute (\S+)/.exec(instructions) ?? [];
@@ -231,7 +243,10 @@ export function hasBfloat16(instructions: string): boolean {
     : parseFloat(capability) >= FIRST_CAPABILITY;
 }
 
-/** The kind of the machine's processor and its instruction sets, as Linux describes them; undefined on other systems. */
+/**
+ * The kind of the machine's processor and its instruction sets, as Linux
+ * describes them; undefined on other systems.
+ */
 export function processorOf(host: Pick<Host, "read">): string | undefined {
   const [first] = (host.read("/proc/cpuinfo") ?? "").trim().split("\n\n");
   const lines = first!.split("\n").filter((line) =>

@@ -9,7 +9,10 @@ import { inspectInstallation, writeMarker } from "./folder.ts";
 
 export interface InstallProgress {
   readonly step: "wait" | "download" | "unpack" | "check";
-  /** What is downloaded or unpacked (`tensorflow-cpu 2.21.0`), checked, or waited for. */
+  /**
+   * What is downloaded or unpacked (`tensorflow-cpu 2.21.0`), checked, or
+   * waited for.
+   */
   readonly subject: string;
   /** Bytes. */
   readonly done: number;
@@ -22,11 +25,19 @@ export interface InstallOptions {
   readonly signal?: AbortSignal | undefined;
   /** Path of a Python with pip. Default: {@linkcode findPip}. */
   readonly pip?: string;
-  /** Called with the complete folder before it is put in place; throws if the library cannot be used. */
+  /**
+   * Called with the complete folder before it is put in place; throws if the
+   * library cannot be used.
+   */
   readonly verify?: ((folder: string) => Promise<unknown>) | undefined;
-  /** True to hash the files of an existing installation even if they look unchanged. */
+  /**
+   * True to hash the files of an existing installation even if they look
+   * unchanged.
+   */
   readonly thorough?: boolean;
-  /** Called with the path of a damaged file before its installation is replaced. */
+  /**
+   * Called with the path of a damaged file before its installation is replaced.
+   */
   readonly onDamage?: ((path: string) => void) | undefined;
 }
 

@@ -1,13 +1,16 @@
 /**
  * The facts about a node of a cluster. As a program, it runs there, selects an
- * engine, and prints as JSON what the selection has found of the host; elsewhere,
- * these stand for the host.
+ * engine, and prints as JSON what the selection has found of the host;
+ * elsewhere, these stand for the host.
  */
 import { ENGINES } from "./choice.ts";
 import { type Host, instructionsOf, machineOf, thisHost } from "./host.ts";
 import type { WebgpuAdapter } from "./probe.ts";
 
-/** What a selection has found of a host; what is not here, the host does not have. */
+/**
+ * What a selection has found of a host; what is not here, the host does not
+ * have.
+ */
 export interface NodeFacts {
   /** `x86_64-unknown-linux-gnu` */
   readonly target: string;

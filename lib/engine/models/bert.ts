@@ -83,7 +83,8 @@ export function bertSizes(
 /**
  * A model of BERT's encoder under a name.
  *
- * @param headOf Its head for a sequence, with the rate of the dropout before the last layer
+ * @param headOf Its head for a sequence, with the rate of the dropout before
+ * the last layer
  * @param width Of the embeddings
  */
 export function bertModel(
@@ -139,7 +140,10 @@ function encode<T>(
   }, read);
 }
 
-/** Attention of all tokens to each other, by modules of these names, and a residual connection. */
+/**
+ * Attention of all tokens to each other, by modules of these names, and a
+ * residual connection.
+ */
 export function bertAttention<T>(
   m: Pass<T>,
   { self, output }: Readonly<Record<"self" | "output", string>>,

@@ -18,7 +18,10 @@ import { evenSizes } from "../ops/blocks.ts";
 import type { Activation } from "./pass_weights.ts";
 import { byToken, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
 
-/** An activation in chunks of tokens; in one, as a whole, where it is no more than a token of each sequence. */
+/**
+ * An activation in chunks of tokens; in one, as a whole, where it is no more
+ * than a token of each sequence.
+ */
 class Chunked implements Narrowing<Chunked> {
   constructor(
     readonly chunks: readonly Activation[],
@@ -43,7 +46,8 @@ export class ChunkedPass extends WithHeads<Chunked> implements Pass<Chunked> {
   /**
    * @param options Those of a pass over whole sequences
    * @param count Chunks of each sequence
-   * @param keys Keys of the dropout masks, int32 `[count * dropouts, 2]`; those of the first chunk serve what is joined as well
+   * @param keys Keys of the dropout masks, int32 `[count * dropouts, 2]`; those
+   * of the first chunk serve what is joined as well
    */
   constructor(
     options: Omit<TensorPassOptions, "keys">,

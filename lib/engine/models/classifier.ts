@@ -57,10 +57,14 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
 /**
  * Logits at the ranks in use.
  *
- * @param parameters The trained tensors by name, as {@linkcode splitParameters} gives them; each rank may have its own last layer, `[ranks, labels, width]`
- * @param options.keys Keys of this step's dropout masks, int32 `[chunks * dropouts, 2]`; without them, nothing is dropped
- * @param options.givesFeatures True for what the last layer of the head takes instead
- * @param options.chunks Chunks into which the tokens of each sequence are split for threads
+ * @param parameters The trained tensors by name, as {@linkcode splitParameters}
+ * gives them; each rank may have its own last layer, `[ranks, labels, width]`
+ * @param options.keys Keys of this step's dropout masks, int32
+ * `[chunks * dropouts, 2]`; without them, nothing is dropped
+ * @param options.givesFeatures True for what the last layer of the head takes
+ * instead
+ * @param options.chunks Chunks into which the tokens of each sequence are split
+ * for threads
  * @returns `[ranks * batch, labels]`, or of features `[ranks * batch, width]`
  */
 export function logitsOf(
@@ -80,7 +84,10 @@ export function logitsOf(
   return logits!.value as tf.Tensor2D;
 }
 
-/** Splits a flat parameter vector into tensors by name. Inverse of {@linkcode joinParameters}. */
+/**
+ * Splits a flat parameter vector into tensors by name. Inverse of
+ * {@linkcode joinParameters} .
+ */
 export function splitParameters(
   flat: tf.Tensor1D,
   { entries }: ParameterLayout,

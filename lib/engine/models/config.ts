@@ -29,7 +29,10 @@ export function sizesOf(config: z.output<z.ZodObject<typeof SIZES>>) {
   };
 }
 
-/** Frequencies of rotary positions, `theta^(-2 i / depth)`, rounded as in float32: `[depth / 2]` */
+/**
+ * Frequencies of rotary positions, `theta^(-2 i / depth)`, rounded as in
+ * float32: `[depth / 2]`
+ */
 export function rotaryFrequencies(
   theta: number,
   depth: number,
@@ -70,7 +73,10 @@ export function ofEveryLayer(
   });
 }
 
-/** Refines a configuration: one of its sizes must be a multiple of some times another. */
+/**
+ * Refines a configuration: one of its sizes must be a multiple of some times
+ * another.
+ */
 export function multipleOf<Size extends string, Factor extends string>(
   size: Size,
   factor: Factor,

@@ -151,7 +151,10 @@ function bucketRows(
   return { rows: ofDistance.map((bucket) => bucket - first), buckets };
 }
 
-/** Bucket of a distance, query minus key: near ones exactly, far ones logarithmically. */
+/**
+ * Bucket of a distance, query minus key: near ones exactly, far ones
+ * logarithmically.
+ */
 function bucketOf(config: DebertaConfig, distance: number): number {
   const { position_buckets: buckets } = config;
   const mid = Math.floor(buckets / 2);

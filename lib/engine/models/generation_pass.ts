@@ -7,7 +7,9 @@ import type { AttentionOptions, Index } from "./model.ts";
 import { type Activation, rankCount } from "./pass_weights.ts";
 import { repeated, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
 
-/** Keys and values of a layer, `[sequences, shared heads, tokens, depth]` each. */
+/**
+ * Keys and values of a layer, `[sequences, shared heads, tokens, depth]` each.
+ */
 export type LayerCache = Readonly<Record<"key" | "value", tf.Tensor4D>>;
 
 /** Computes prompts, at all ranks, and keeps their keys and values. */
@@ -35,7 +37,10 @@ export interface StepTokens {
   readonly ids: tf.Tensor2D;
   /** Number of tokens that were generated before it, a float `[1]`. */
   readonly at: tf.Tensor1D;
-  /** 1 for tokens of the prompts and 0 for padding, which comes first: `[prompts, tokens]`. */
+  /**
+   * 1 for tokens of the prompts and 0 for padding, which comes first:
+   * `[prompts, tokens]`.
+   */
   readonly mask: tf.Tensor2D;
   /** Keys and values of the prompts, at all ranks. */
   readonly prompt: readonly LayerCache[];
@@ -44,7 +49,9 @@ export interface StepTokens {
    * may follow.
    */
   readonly generated: readonly LayerCache[];
-  /** The sequence that each continues, int32 `[sequences]`; undefined if itself. */
+  /**
+   * The sequence that each continues, int32 `[sequences]`; undefined if itself.
+   */
   readonly parents: tf.Tensor1D | undefined;
 }
 

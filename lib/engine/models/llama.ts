@@ -18,14 +18,17 @@ import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
  * Llama (arXiv 2302.13971) and its relatives, as transformers'
  * `...ForSequenceClassification` and `...ForCausalLM` compute them: a decoder
  * with pre-norm layers, rotary positions, SwiGLU and several heads of the query
- * to one of keys and values; the head of a sequence reads the last token that is
- * not padding. SmolLM is a Llama.
+ * to one of keys and values; the head of a sequence reads the last token that
+ * is not padding. SmolLM is a Llama.
  */
 export const llama = member("llama", "Llama", (config) => ({
   bias: config.attention_bias,
 }));
 
-/** Mistral (arXiv 2310.06825): each token attends to the last `sliding_window`, itself among them. */
+/**
+ * Mistral (arXiv 2310.06825): each token attends to the last `sliding_window`,
+ * itself among them.
+ */
 export const mistral = member("mistral", "Mistral", (config) => ({
   window: () =>
     config.sliding_window === undefined ? 4096 : config.sliding_window,
@@ -49,17 +52,24 @@ export const qwen3 = member("qwen3", "Qwen3", (config) => ({
 /** The table of the tokens, which may be that of the language head as well. */
 const EMBEDDINGS = "model.embed_tokens";
 
-/** How the attention of a member of the family differs from Mistral's without a window. */
+/**
+ * How the attention of a member of the family differs from Mistral's without a
+ * window.
+ */
 interface Attention {
   /** Whether its modules have a bias. */
   readonly bias?: boolean;
-  /** Whether the output has one, if that differs from queries, keys and values. */
+  /**
+   * Whether the output has one, if that differs from queries, keys and values.
+   */
   readonly outputBias?: boolean;
   /** Whether queries and keys are normalized. */
   readonly normalizes?: boolean;
   /** Width of a head where the configuration does not say it. */
   readonly depth?: number;
-  /** Tokens that a token of layer i attends to, itself among them; null for all. */
+  /**
+   * Tokens that a token of layer i attends to, itself among them; null for all.
+   */
   window?(i: number): number | null;
 }
 
@@ -91,7 +101,8 @@ function member(
             logits: (m, last, outputs) =>
               m.logits("score", last, outputs, { bias: false }),
           },
-          // The rate of transformers where the configuration has none, as those of these models.
+          // The rate of transformers where the configuration has none, as those
+          // of these models.
           tokens: tokensHead(
             config.classifier_dropout ?? config.hidden_dropout ?? 0.1,
             "score",
@@ -180,7 +191,10 @@ function qwenWindow(config: Config, i: number): number | null {
   return config.use_sliding_window && isSliding ? window : null;
 }
 
-/** Frequencies of the rotary positions, scaled as `rope_parameters` or, in the older form, `rope_scaling` says. */
+/**
+ * Frequencies of the rotary positions, scaled as `rope_parameters` or, in the
+ * older form, `rope_scaling` says.
+ */
 function frequenciesOf(config: Config, depth: number): Float32Array {
   const rope: Partial<z.output<typeof Rope>> = config.rope_scaling ??
     config.rope_parameters ?? {};
@@ -194,8 +208,8 @@ function frequenciesOf(config: Config, depth: number): Float32Array {
       const trainedPositions = rope.original_max_position_embeddings ??
         config.max_position_embeddings;
       // Those that turn less than `low` times within the positions that the
-      // model was trained on are divided, those that turn more than `high` times
-      // are not.
+      // model was trained on are divided, those that turn more than `high`
+      // times are not.
       return frequencies.map((it) => {
         const turns = trainedPositions * it / (2 * Math.PI);
         const kept = Math.min(1, Math.max(0, (turns - low!) / (high! - low!)));

@@ -9,24 +9,42 @@ import type {
   ModuleParameter,
 } from "../adapters/adapter.ts";
 
-/** A tensor of a model for sequence classification; one of the head is always trained. */
+/**
+ * A tensor of a model for sequence classification; one of the head is always
+ * trained.
+ */
 export interface HeadTensor {
   /** As transformers has it. */
   readonly name: string;
   readonly shape: readonly number[];
-  /** Initial values: normally distributed, zeros, ones, or those of the pretrained model. */
+  /**
+   * Initial values: normally distributed, zeros, ones, or those of the
+   * pretrained model.
+   */
   readonly start: "normal" | "zeros" | "ones" | "pretrained";
-  /** Initial values of a pretrained tensor that the model's file lacks; by default, it must have the tensor. */
+  /**
+   * Initial values of a pretrained tensor that the model's file lacks; by
+   * default, it must have the tensor.
+   */
   readonly fallback?: "normal" | "zeros" | "ones";
-  /** Standard deviation of normally distributed initial values, 0.02 by default as in transformers. */
+  /**
+   * Standard deviation of normally distributed initial values, 0.02 by default
+   * as in transformers.
+   */
   readonly deviation?: number;
 }
 
-/** One architecture of transformers, an encoder or a decoder without its language head. */
+/**
+ * One architecture of transformers, an encoder or a decoder without its
+ * language head.
+ */
 export interface Architecture {
   /** `model_type` of its `config.json`. */
   readonly type: string;
-  /** Name of its classes in transformers: `Bert` of `BertForSequenceClassification`. */
+  /**
+   * Name of its classes in transformers: `Bert` of
+   * `BertForSequenceClassification`.
+   */
   readonly className: string;
   /** Prefix of the encoder's tensors in that class. */
   readonly prefix: string;
@@ -46,11 +64,20 @@ export interface Architecture {
 
 /** What a model computes of its hidden states. */
 export interface Head {
-  /** True if its tensors are those of the pretrained model and frozen, as the encoder's are; otherwise they are trained. */
+  /**
+   * True if its tensors are those of the pretrained model and frozen, as the
+   * encoder's are; otherwise they are trained.
+   */
   readonly isFrozen?: true;
-  /** Takes the tokens of each sequence that it reads, all by default: of the last layer, no others are computed. */
+  /**
+   * Takes the tokens of each sequence that it reads, all by default: of the
+   * last layer, no others are computed.
+   */
   read?<T>(m: Pass<T>, x: T): T;
-  /** Logits: `[sequences, outputs]`, or per token `[sequences * tokens, outputs]`. */
+  /**
+   * Logits: `[sequences, outputs]`, or per token
+   * `[sequences * tokens, outputs]`.
+   */
   logits<T>(m: Pass<T>, x: T, outputs: number): T;
 }
 
@@ -65,12 +92,16 @@ export interface Description {
   readonly padId: number;
   /** Number of positions that it knows. */
   readonly positions: number;
-  /** True if positions are counted from `padId + 1` and padding has `padId`, as in fairseq; otherwise they are counted from 0. */
+  /**
+   * True if positions are counted from `padId + 1` and padding has `padId`, as
+   * in fairseq; otherwise they are counted from 0.
+   */
   readonly countsFromPadding?: boolean;
   /**
    * The hidden states after all layers.
    *
-   * @param read What the head reads of them: of the last layer, nothing else is computed
+   * @param read What the head reads of them: of the last layer, nothing else is
+   * computed
    */
   encoder<T>(m: Pass<T>, read?: Read<T>): T;
   readonly heads: {
@@ -88,21 +119,35 @@ export interface Description {
   };
 }
 
-/** What a head predicts: something of a sequence or of each of its tokens, the next token, or an embedding of a sequence. */
+/**
+ * What a head predicts: something of a sequence or of each of its tokens, the
+ * next token, or an embedding of a sequence.
+ */
 export type HeadName = keyof Description["heads"];
 
-/** Everything that the engine needs to know about a model; the weights are elsewhere. */
+/**
+ * Everything that the engine needs to know about a model; the weights are
+ * elsewhere.
+ */
 export interface Model extends Description {
   readonly architecture: Architecture;
   /** Which of its heads is used. */
   readonly head: HeadName;
-  /** Longest sequence that has positions, in tokens, special tokens included. */
+  /**
+   * Longest sequence that has positions, in tokens, special tokens included.
+   */
   readonly maxLength: number;
-  /** All tensors of the encoder, and of a head that is frozen: shapes by name, in the order of their first use. */
+  /**
+   * All tensors of the encoder, and of a head that is frozen: shapes by name,
+   * in the order of their first use.
+   */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Computes the logits: `[sequences, outputs]`, or with a head for tokens `[sequences * tokens, outputs]`. */
+/**
+ * Computes the logits: `[sequences, outputs]`, or with a head for tokens
+ * `[sequences * tokens, outputs]`.
+ */
 export function forward<T>(
   { encoder, heads, ...model }: Model,
   m: Pass<T>,
@@ -198,7 +243,10 @@ export interface Parameter extends Omit<HeadTensor, "start"> {
   readonly start: HeadTensor["start"] | ModuleParameter["start"];
   /** Of an adapter, which of the layout's modules it belongs to. */
   readonly module?: number;
-  /** True if the vector has the transpose of what is stored, so that a rank is a row. */
+  /**
+   * True if the vector has the transpose of what is stored, so that a rank is a
+   * row.
+   */
   readonly isTransposed?: boolean;
 }
 
@@ -211,7 +259,10 @@ export interface LinearOptions {
 
 /** The last layer of a head. */
 export interface LogitsOptions extends Pick<LinearOptions, "bias"> {
-  /** Standard deviation of its initial values, 0.02 by default as in transformers. */
+  /**
+   * Standard deviation of its initial values, 0.02 by default as in
+   * transformers.
+   */
   readonly deviation?: number;
 }
 
@@ -229,13 +280,19 @@ export interface PositionBiasOptions {
 export interface NormOptions {
   /** Added to the variance. */
   readonly epsilon: number;
-  /** `rms` divides by the root mean square (arXiv 1910.07467) and has a scale alone; otherwise it is a layer normalization. */
+  /**
+   * `rms` divides by the root mean square (arXiv 1910.07467) and has a scale
+   * alone; otherwise it is a layer normalization.
+   */
   readonly form?: "rms";
   /** False if it has a scale alone. */
   readonly bias?: boolean;
   /** Rate of a dropout after it, as embeddings have. */
   readonly dropout?: number;
-  /** Values normalized at a time, where they are not all of a token's: the depth of heads. */
+  /**
+   * Values normalized at a time, where they are not all of a token's: the depth
+   * of heads.
+   */
   readonly width?: number | undefined;
 }
 
@@ -247,17 +304,26 @@ export type Index = "ids" | "types" | "positions";
 
 /** How several linear modules are split into heads. */
 export interface HeadsOptions extends Pick<LinearOptions, "bias"> {
-  /** Width of a head; by default, the heads of a module are together as wide as the input. */
+  /**
+   * Width of a head; by default, the heads of a module are together as wide as
+   * the input.
+   */
   readonly depth?: number;
 }
 
 /** An activation as a pass narrows it. */
 export interface Narrowing<T> {
-  /** Of the last layer's input, which has all tokens for the keys: takes what the head reads. */
+  /**
+   * Of the last layer's input, which has all tokens for the keys: takes what
+   * the head reads.
+   */
   readonly read?: Read<T> | undefined;
 }
 
-/** Terms of a sum: beside those that have only what the head reads, the others are narrowed to it. */
+/**
+ * Terms of a sum: beside those that have only what the head reads, the others
+ * are narrowed to it.
+ */
 export function narrowed<T extends Narrowing<T>>(
   terms: readonly T[],
 ): readonly T[] {
@@ -271,10 +337,11 @@ export abstract class WithHeads<T> {
    * Several linear modules on the same input as one product, split into heads:
    * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name, the query
    * first. A module that is named several times has that many outputs. Of the
-   * last layer's input, the query is narrowed, and unless its module has the keys
-   * as well, it is a product of its own.
+   * last layer's input, the query is narrowed, and unless its module has the
+   * keys as well, it is a product of its own.
    *
-   * @param heads Heads of each module, or of all; where keys and values have fewer than the query (arXiv 2305.13245), neighbours share one
+   * @param heads Heads of each module, or of all; where keys and values have
+   * fewer than the query (arXiv 2305.13245), neighbours share one
    */
   heads<const Names extends readonly string[]>(
     names: Names,
@@ -319,7 +386,11 @@ export interface AttentionOptions<T> {
   readonly dropout: number;
   /** Factor of the scores, `1 / sqrt(d)` by default. */
   readonly scale?: number;
-  /** Added to the products of queries and keys before the scale: `[1 or sequences, heads, queries, keys]`, or of all tokens where the queries read less */
+  /**
+   * Added to the products of queries and keys before the scale:
+   * `[1 or sequences, heads, queries, keys]`, or of all tokens where the
+   * queries read less
+   */
   readonly bias?: T;
   /** Tokens on either side that a token attends to; all of them by default. */
   readonly window?: number | undefined;
@@ -329,11 +400,17 @@ export interface AttentionOptions<T> {
 
 export type ActivationName = "gelu" | "gelu_new" | "relu" | "tanh";
 
-/** Relative positions as queries and as keys, each one sequence split into heads, or left out. */
+/**
+ * Relative positions as queries and as keys, each one sequence split into
+ * heads, or left out.
+ */
 export interface RelativePositions<T> {
   readonly query: T | undefined;
   readonly key: T | undefined;
-  /** Which of their rows each distance has, from `1 - tokens` to `tokens - 1`, query minus key. */
+  /**
+   * Which of their rows each distance has, from `1 - tokens` to `tokens - 1`,
+   * query minus key.
+   */
   readonly rows: readonly number[];
 }
 
@@ -353,24 +430,41 @@ export interface RelativePositions<T> {
 export interface Pass<T> extends WithHeads<T> {
   /** Tokens of each sequence, padding included. */
   readonly tokens: number;
-  /** Rows of a table `[rows, width]` by the tokens' ids, types or positions: `[batch * seq, width]`. */
+  /**
+   * Rows of a table `[rows, width]` by the tokens' ids, types or positions:
+   * `[batch * seq, width]`.
+   */
   embed(name: string, index: Index, table: TableShape): T;
-  /** The same rows of a table for all sequences, as one sequence: `[rows, width]`. */
+  /**
+   * The same rows of a table for all sequences, as one sequence:
+   * `[rows, width]`.
+   */
   rows(name: string, rows: readonly number[], table: TableShape): T;
-  /** A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, seq, seq]`. */
+  /**
+   * A table `[buckets, heads]` of relative positions as a bias of attention,
+   * `[1, heads, seq, seq]`.
+   */
   positionBias(name: string, options: PositionBiasOptions): T;
-  /** `x W^T + b`, as wide as the input by default, and with a bias; of several modules side by side: `[batch * seq, in]` -> `[batch * seq, modules * width]`. */
+  /**
+   * `x W^T + b`, as wide as the input by default, and with a bias; of several
+   * modules side by side: `[batch * seq, in]` ->
+   * `[batch * seq, modules * width]`.
+   */
   linear(
     name: string | readonly string[],
     x: T,
     options?: LinearOptions,
   ): T;
-  /** The last layer of a head, which starts anew: its outputs are those of the task. `[batch, in]` -> `[batch, outputs]`. */
+  /**
+   * The last layer of a head, which starts anew: its outputs are those of the
+   * task. `[batch, in]` -> `[batch, outputs]`.
+   */
   logits(name: string, x: T, outputs: number, options?: LogitsOptions): T;
   /**
    * The products of hidden states with the rows of a table, one for each token
-   * of a vocabulary: `[batch * seq, width]` -> `[batch * seq, vocabulary]`. Where
-   * the input names the next tokens, the loss of each instead: `[batch * seq, 1]`.
+   * of a vocabulary: `[batch * seq, width]` -> `[batch * seq, vocabulary]`.
+   * Where the input names the next tokens, the loss of each instead:
+   * `[batch * seq, 1]`.
    */
   vocabulary(name: string, x: T, table: TableShape): T;
   /**
@@ -380,30 +474,55 @@ export interface Pass<T> extends WithHeads<T> {
    * @param frequencies Of each pair, `[depth / 2]`
    */
   rotary(x: T, frequencies: Float32Array): T;
-  /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention, `[batch, heads, queries, keys]`. */
+  /**
+   * The products of contents and relative positions in disentangled attention
+   * (arXiv 2006.03654, equation 4): a bias of attention,
+   * `[batch, heads, queries, keys]`.
+   */
   disentangle(query: T, key: T, positions: RelativePositions<T>): T;
-  /** `softmax(q k^T / sqrt(depth)) v`, padding masked, heads joined again: `[batch, heads, queries, depth]` -> `[batch * queries, heads * depth]`. */
+  /**
+   * `softmax(q k^T / sqrt(depth)) v`, padding masked, heads joined again:
+   * `[batch, heads, queries, depth]` -> `[batch * queries, heads * depth]`.
+   */
   attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
   /** Normalization of a sum, over the width, or over the depth of heads. */
   norm(name: string, terms: readonly T[], options: NormOptions): T;
   add(x: T, residual: T): T;
-  /** A function of each value; GELU in its exact form, or approximated by tanh (`gelu_new`). */
+  /**
+   * A function of each value; GELU in its exact form, or approximated by tanh
+   * (`gelu_new`).
+   */
   activate(x: T, by: ActivationName): T;
-  /** `GELU(x1) * x2` or `SiLU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202): `[batch * seq, 2 * width]` -> `[batch * seq, width]`. */
+  /**
+   * `GELU(x1) * x2` or `SiLU(x1) * x2`, with `x1` and `x2` the halves of `x`
+   * (arXiv 2002.05202): `[batch * seq, 2 * width]` -> `[batch * seq, width]`.
+   */
   glu(x: T, form: "gelu" | "silu"): T;
   dropout(x: T, rate: number): T;
-  /** The first token of each sequence: `[batch, width]`, or of heads `[batch, heads, 1, depth]`. */
+  /**
+   * The first token of each sequence: `[batch, width]`, or of heads
+   * `[batch, heads, 1, depth]`.
+   */
   first(x: T): T;
-  /** The last token of each sequence that is not this one of padding, or without one, the last that is not masked; shaped as {@linkcode first}. */
+  /**
+   * The last token of each sequence that is not this one of padding, or without
+   * one, the last that is not masked; shaped as {@linkcode first} .
+   */
   last(x: T, padToken: number | undefined): T;
-  /** The mean of the tokens of each sequence that are not padding: `[batch, width]`. */
+  /**
+   * The mean of the tokens of each sequence that are not padding:
+   * `[batch, width]`.
+   */
   mean(x: T): T;
   /**
-   * The input of the last layer, of which the head reads a part: {@linkcode heads}
-   * narrows the query to that, and {@linkcode norm} and {@linkcode add} what is
-   * added to its context.
+   * The input of the last layer, of which the head reads a part:
+   * {@linkcode heads} narrows the query to that, and {@linkcode norm} and
+   * {@linkcode add} what is added to its context.
    */
   narrow(x: T, read: Read<T>): T;
-  /** Called with the hidden states of the embeddings and after each layer, the last after the final normalization. */
+  /**
+   * Called with the hidden states of the embeddings and after each layer, the
+   * last after the final normalization.
+   */
   observe?(x: T): void;
 }

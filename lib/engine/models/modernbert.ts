@@ -47,7 +47,10 @@ export const modernbert: Architecture = {
 
 type LayerType = z.output<typeof LayerType>;
 
-/** Rotary positions of a kind of layer; other kinds than the plain ones change the frequencies. */
+/**
+ * Rotary positions of a kind of layer; other kinds than the plain ones change
+ * the frequencies.
+ */
 const Rope = z.looseObject({
   rope_type: z.literal("default").default("default"),
   /** Its older name. */

@@ -24,7 +24,10 @@ import {
   WithHeads,
 } from "./model.ts";
 
-/** Completes the description of a model with the tensors that its encoder declares. */
+/**
+ * Completes the description of a model with the tensors that its encoder
+ * declares.
+ */
 export function modelOf(
   architecture: Architecture,
   description: Description,
@@ -69,7 +72,10 @@ export function headTensors(model: Model, outputs = 1): HeadTensor[] {
     .filter(({ name }) => !model.tensors.has(name));
 }
 
-/** Linear modules of a model's encoder in the order of their first use, those of one product together. */
+/**
+ * Linear modules of a model's encoder in the order of their first use, those of
+ * one product together.
+ */
 export function encoderProducts(model: Model): (readonly string[])[] {
   const pass = new ShapePass();
   forward(model, pass, 1);
@@ -77,7 +83,10 @@ export function encoderProducts(model: Model): (readonly string[])[] {
     .filter(([name]) => model.tensors.has(`${name}.weight`));
 }
 
-/** A model and the layout of its trained parameters, which determine the cost of a pass. */
+/**
+ * A model and the layout of its trained parameters, which determine the cost of
+ * a pass.
+ */
 export interface ClassifierShape {
   readonly model: Model;
   readonly layout: ParameterLayout;
@@ -109,7 +118,8 @@ export function forwardFlops(
  * elementwise operations are not counted.
  *
  * @param shape `[batch, seq]`, padding included
- * @param ranks Number of ranks at which each sequence is computed, or "example" if each has a rank of its own
+ * @param ranks Number of ranks at which each sequence is computed, or "example"
+ * if each has a rank of its own
  */
 export function trainingFlops(
   classifier: ClassifierShape,
@@ -252,7 +262,8 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
         .map((it) => it.ranks),
     );
     for (const [contents, { hasGradient }] of terms) {
-      // The products of a first query's keys with a position each are elementwise.
+      // The products of a first query's keys with a position each are
+      // elementwise.
       if (isFirst && contents === key) continue;
       const distances = isFirst ? key.tokens : positions.rows.length;
       const rows = ranks * contents.sequences * contents.tokens;
@@ -280,7 +291,8 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
     const scores = causal && tokens === 1
       ? key.tokens + this.cached
       : scoreCount(reachOf(causal, window), tokens, key.tokens);
-    // Scores and weighted values; those that the gradient computes again are not counted.
+    // Scores and weighted values; those that the gradient computes again are
+    // not counted.
     const size = 2 * ranks * query.sequences * scores * query.width;
     this.#multiply(size, hasGradient, hasGradient);
     this.dropouts++;

@@ -23,13 +23,18 @@ export type Trainable =
     readonly adapter?: string | undefined;
     /** By default those of the architecture. */
     readonly targetModules?: TargetModules | undefined;
-    /** Rate of the dropout of the adapters' inputs in training, 0 by default. */
+    /**
+     * Rate of the dropout of the adapters' inputs in training, 0 by default.
+     */
     readonly loraDropout?: number | undefined;
   }
   | "head"
   | "all";
 
-/** Modules that carry adapters, as PEFT names them: ends of names, or every linear module of the encoder. */
+/**
+ * Modules that carry adapters, as PEFT names them: ends of names, or every
+ * linear module of the encoder.
+ */
 export type TargetModules = readonly string[] | "all-linear";
 
 /**
@@ -108,7 +113,8 @@ function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
  * architecture does.
  *
  * @param file The pretrained model
- * @param seed Determines the adapters and the head; the head is the same whether it is trained alone or with all weights
+ * @param seed Determines the adapters and the head; the head is the same
+ * whether it is trained alone or with all weights
  * @returns `[size]`
  * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
  */
@@ -143,7 +149,10 @@ export function startValues(
   return flat;
 }
 
-/** 1 for each value that weight decay shrinks: all but biases and normalizations. `[size]` */
+/**
+ * 1 for each value that weight decay shrinks: all but biases and
+ * normalizations. `[size]`
+ */
 export function decayedValues(
   { entries, size }: ParameterLayout,
 ): Float32Array<ArrayBuffer> {
@@ -200,9 +209,9 @@ export function fromTensors(
 }
 
 /**
- * The tensors in a model's file, by their names in transformers' classifier. The
- * file may hold the encoder alone, without the prefix, and that of the first
- * BERTs has old names of what layer normalization learns.
+ * The tensors in a model's file, by their names in transformers' classifier.
+ * The file may hold the encoder alone, without the prefix, and that of the
+ * first BERTs has old names of what layer normalization learns.
  */
 export function storedTensors(file: SafetensorsFile, model: Model) {
   const { path, tensors } = file;
@@ -238,7 +247,8 @@ export function storedTensors(file: SafetensorsFile, model: Model) {
     /**
      * Reads a tensor into memory given or new.
      *
-     * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
+     * @throws {SyntaxError} Naming the tensor that is missing or has another
+     * shape.
      */
     read(
       name: string,
@@ -256,7 +266,8 @@ export function storedTensors(file: SafetensorsFile, model: Model) {
  * Checks that a file has every pretrained tensor of a model, by its header
  * alone.
  *
- * @throws {SyntaxError} Naming the tensors that are missing or have another shape or type.
+ * @throws {SyntaxError} Naming the tensors that are missing or have another
+ * shape or type.
  */
 export function checkTensors(file: SafetensorsFile, model: Model): void {
   const { has, faultOf } = storedTensors(file, model);

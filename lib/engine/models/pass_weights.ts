@@ -17,7 +17,9 @@ import type {
 import { encoderProducts } from "./outline.ts";
 import { storedTensors } from "./parameters.ts";
 
-/** Frozen weights of an encoder, as the products of its forward pass take them. */
+/**
+ * Frozen weights of an encoder, as the products of its forward pass take them.
+ */
 export interface FrozenWeights {
   /** Tables and normalizations by the names of their tensors. */
   readonly tensors: ReadonlyMap<string, tf.Tensor>;
@@ -94,7 +96,11 @@ function isBfloat16({ buffer, byteOffset, length }: Float32Array): boolean {
 
 /** The ranks in use in a model. */
 export interface ModelRanks extends RankVectors {
-  /** True if each sequence has a rank of its own, so that `scale` is `[sequences, rank]`, instead of every sequence being computed at all of them. */
+  /**
+   * True if each sequence has a rank of its own, so that `scale` is
+   * `[sequences, rank]`, instead of every sequence being computed at all of
+   * them.
+   */
   readonly perExample?: boolean;
 }
 
@@ -119,16 +125,26 @@ export interface PassTensors {
 
 /** A tensor of a forward pass. */
 export interface Activation extends Narrowing<Activation> {
-  /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]`; that of linear modules is computed when it is used. */
+  /**
+   * `[sequences * tokens, width]`, or heads:
+   * `[sequences, heads, tokens, depth]`; that of linear modules is computed
+   * when it is used.
+   */
   readonly value: tf.Tensor;
-  /** Of linear modules, for an operation that follows to add the bias, and apply the dropout, in a fused loop. */
+  /**
+   * Of linear modules, for an operation that follows to add the bias, and apply
+   * the dropout, in a fused loop.
+   */
   pending?(): PendingLinear;
   /** Of linear modules, the same with a dropout. */
   dropped?(source: DropoutSource | undefined): Activation;
   /** Sequences at one rank. */
   readonly sequences: number;
   readonly tokens: number;
-  /** Place of the only token in each sequence, `[batch]`, where that is not the first. */
+  /**
+   * Place of the only token in each sequence, `[batch]`, where that is not the
+   * first.
+   */
   readonly at?: tf.Tensor1D | undefined;
 }
 
@@ -139,7 +155,10 @@ export interface PendingLinear {
   readonly source?: DropoutSource | undefined;
 }
 
-/** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
+/**
+ * The tensors behind the names of a forward pass: frozen, with adapters at the
+ * ranks in use, or trained themselves.
+ */
 export class PassWeights {
   readonly #adapted: ReadonlySet<string>;
 
@@ -215,7 +234,10 @@ export class PassWeights {
     };
   }
 
-  /** The joined weights of several modules, which may be a part of a product that was loaded. */
+  /**
+   * The joined weights of several modules, which may be a part of a product
+   * that was loaded.
+   */
   #frozen(modules: readonly string[]): FrozenProduct {
     const joined = this.tensors.weights?.products
       .find((it) => it.modules.includes(modules[0]!));
@@ -250,7 +272,10 @@ export class PassWeights {
     });
   }
 
-  /** A tensor that is frozen or trained; undefined if there is none of this name. */
+  /**
+   * A tensor that is frozen or trained; undefined if there is none of this
+   * name.
+   */
   tensor(name: string): tf.Tensor | undefined {
     const { weights, parameters } = this.tensors;
     return weights?.tensors.get(name) ?? parameters[name];

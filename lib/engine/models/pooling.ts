@@ -6,7 +6,10 @@ import * as z from "zod";
 import { parseJson } from "../../data/text_file.ts";
 import type { Head, Model } from "./model.ts";
 
-/** How the tokens of a sequence become one vector, as sentence-transformers calls it. */
+/**
+ * How the tokens of a sequence become one vector, as sentence-transformers
+ * calls it.
+ */
 export type PoolingMode = "mean" | "cls" | "lasttoken";
 
 /** What follows the encoder of a sentence encoder. */
@@ -53,7 +56,8 @@ export const DEFAULT_POOLING: Pooling = { mode: "mean", normalizes: false };
  * Reads what a model's folder says about its embeddings.
  *
  * @param modules Text of its `modules.json`
- * @param config Text of the configuration of its pooling, `1_Pooling/config.json`
+ * @param config Text of the configuration of its pooling,
+ * `1_Pooling/config.json`
  * @throws {SyntaxError} If a module or a mode is not supported
  */
 export function parsePooling(modules: string, config: string): Pooling {

@@ -35,7 +35,10 @@ export const ARCHITECTURES: readonly Architecture[] = [
 const TOKENIZER_CLASSES: Readonly<Record<string, TokenizerClass>> = Object
   .assign({}, ...ARCHITECTURES.map(({ tokenizer }) => tokenizer.classes));
 
-/** What an architecture says about its tokenizer, with the classes that a model may name instead of its own. */
+/**
+ * What an architecture says about its tokenizer, with the classes that a model
+ * may name instead of its own.
+ */
 export function tokenizerDefaults({ tokenizer }: Architecture) {
   return { ...tokenizer, classes: TOKENIZER_CLASSES };
 }
@@ -82,7 +85,8 @@ function faultOf(issue: z.core.$ZodIssue, json: unknown): string {
  * Describes the model of a Hugging Face `config.json`.
  *
  * @param path Name of the file in messages
- * @throws {SyntaxError} If it is not JSON, or not of a supported model; names every fault.
+ * @throws {SyntaxError} If it is not JSON, or not of a supported model; names
+ * every fault.
  */
 export function parseModel(text: string, path = "config.json"): Model {
   const json = parseJson(text, path);

@@ -15,8 +15,9 @@ const byteLevel: TokenizerClass = {
 };
 
 /**
- * RoBERTa (arXiv 1907.11692), as transformers' `RobertaForSequenceClassification`
- * computes it: BERT's encoder with other positions and another head.
+ * RoBERTa (arXiv 1907.11692), as transformers'
+ * `RobertaForSequenceClassification` computes it: BERT's encoder with other
+ * positions and another head.
  */
 export const roberta: Architecture = {
   type: "roberta",
@@ -59,7 +60,9 @@ export function robertaHead(
   };
 }
 
-/** XLM-RoBERTa (arXiv 1911.02116): RoBERTa with the vocabulary of 100 languages. */
+/**
+ * XLM-RoBERTa (arXiv 1911.02116): RoBERTa with the vocabulary of 100 languages.
+ */
 export const xlmRoberta = relative("xlm-roberta", "XLMRoberta");
 
 /** CamemBERT (arXiv 1911.03894): RoBERTa with a French vocabulary. */

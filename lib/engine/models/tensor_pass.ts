@@ -43,9 +43,14 @@ import {
 
 /** A padded batch as tensors, all `[batch, seq]`. */
 export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
-  /** 1 for tokens and 0 for padding, float32; undefined where nothing is padded */
+  /**
+   * 1 for tokens and 0 for padding, float32; undefined where nothing is padded
+   */
   readonly mask: tf.Tensor2D | undefined;
-  /** The token after each, int32, for a language head to give its loss instead of logits. */
+  /**
+   * The token after each, int32, for a language head to give its loss instead
+   * of logits.
+   */
   readonly next?: tf.Tensor2D | undefined;
 }
 
@@ -152,7 +157,8 @@ export class TensorPass extends WithHeads<Activation>
     const contents = [query, key];
     const ofPositions = [positions.query, positions.key]
       .filter((it) => it !== undefined);
-    // Positions are one sequence: computed once, at each rank, or at that of each example.
+    // Positions are one sequence: computed once, at each rank, or at that of
+    // each example.
     const groups = largest(ofPositions);
     const sequences = this.options.ranks.perExample
       ? query.sequences
@@ -206,7 +212,8 @@ export class TensorPass extends WithHeads<Activation>
   ): Activation {
     const [x, ...others] = narrowed(terms) as [Activation, ...Activation[]];
     const norm = this.#weights.norm(name, options);
-    // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
+    // A dropout of its own follows embeddings; otherwise, one of the sub-layer
+    // precedes its residual.
     const last = rate === undefined ? others.pop() : undefined;
     const { product, bias, source }: PendingLinear = last === undefined
       ? { product: x.value as tf.Tensor2D, source: this.#dropout(rate) }
@@ -284,7 +291,9 @@ export class TensorPass extends WithHeads<Activation>
     return keys && rate !== undefined ? { rate, keys } : undefined;
   }
 
-  /** Values added to the scores, which mask padding: `[sequences, 1, 1, seq]` */
+  /**
+   * Values added to the scores, which mask padding: `[sequences, 1, 1, seq]`
+   */
   #mask(sequences: number): tf.Tensor4D | undefined {
     const { mask } = this.options.input;
     return mask && this.#masks.getOrInsertComputed(sequences, () => {
@@ -299,7 +308,10 @@ function pendingOf(x: Activation): PendingLinear {
   return x.pending?.() ?? { product: x.value as tf.Tensor2D };
 }
 
-/** A product and its bias, for an activation function that does not apply dropout to them. */
+/**
+ * A product and its bias, for an activation function that does not apply
+ * dropout to them.
+ */
 function undropped(x: Activation): PendingLinear {
   const pending = pendingOf(x);
   if (pending.source === undefined) return pending;
@@ -318,7 +330,10 @@ function inHeads({ value }: Activation, sequences: number): tf.Tensor4D {
   return repeated(value as tf.Tensor4D, sequences);
 }
 
-/** Splits the tokens of each sequence: `[sequences, tokens, width]`, heads as they are; with the axis of the tokens. */
+/**
+ * Splits the tokens of each sequence: `[sequences, tokens, width]`, heads as
+ * they are; with the axis of the tokens.
+ */
 export function byToken(
   { value, tokens }: Activation,
 ): [tf.Tensor, axis: number] {
@@ -334,7 +349,9 @@ function oneToken(x: Activation, value: tf.Tensor): Activation {
   return { ...withValue(x, joined), tokens: 1, read: undefined };
 }
 
-/** The sum of the tokens of each sequence, with these weights: `[batch, tokens]` */
+/**
+ * The sum of the tokens of each sequence, with these weights: `[batch, tokens]`
+ */
 function weighted(x: Activation, weights: tf.Tensor): Activation {
   const [all, axis] = byToken(x);
   const [sequences] = all.shape as [number];

@@ -24,7 +24,10 @@ export interface AdapterBlock extends AdapterFactors {
 export interface RankVectors {
   /** `[ranks, rank]`: the scale at rank b for the first b rows, 0 beyond. */
   readonly scale: tf.Tensor2D;
-  /** `[rank]`: 1 for the rows that get a gradient, else 0; all of them by default. */
+  /**
+   * `[rank]`: 1 for the rows that get a gradient, else 0; all of them by
+   * default.
+   */
   readonly gradientMask?: tf.Tensor1D | undefined;
 }
 
@@ -34,14 +37,18 @@ interface AdaptedLinearOptions {
   readonly bias?: tf.Tensor1D | undefined;
   /** Rows of `x` at one rank. */
   readonly rows: number;
-  /** Dropout of the input of each A, with a mask for each module, as PEFT's `lora_dropout`. */
+  /**
+   * Dropout of the input of each A, with a mask for each module, as PEFT's
+   * `lora_dropout`.
+   */
   readonly dropout?: DropoutSource | undefined;
 }
 
 /**
  * A frozen product with adapters on some of its outputs:
- * `y = gain * (x W^T + (s * (x A^T)) B^T) + c`, `s` the scale of the rank in use
- * (arXiv 2210.07558, equation 4), `gain` as the kind of the adapters has it.
+ * `y = gain * (x W^T + (s * (x A^T)) B^T) + c`, `s` the scale of the rank in
+ * use (arXiv 2210.07558, equation 4), `gain` as the kind of the adapters has
+ * it.
  *
  * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
  * rank one after the other, or rows that all ranks share; the result holds all.
@@ -83,7 +90,10 @@ export function adaptedLinear(
   return bias === undefined ? y : y.add(bias);
 }
 
-/** {@linkcode adaptedLinear} without a gain: `x W^T + c + (s * (x A^T)) B^T`, with its own gradient. */
+/**
+ * {@linkcode adaptedLinear} without a gain: `x W^T + c + (s * (x A^T)) B^T`,
+ * with its own gradient.
+ */
 function lowRankLinear(
   x: tf.Tensor2D,
   weight: tf.Tensor2D,
@@ -105,7 +115,8 @@ function lowRankLinear(
   const byRank = (of: tf.Tensor) => of.reshape([-1, rows, of.shape[1]!]);
   const scaled = (of: tf.Tensor, scale: tf.Tensor): tf.Tensor =>
     byRank(of).mul(scale).reshape([-1, scale.shape[2]!]);
-  // Each module has a dropout of its own, so that only without one all are one product.
+  // Each module has a dropout of its own, so that only without one all are one
+  // product.
   const parts = (of: tf.Tensor, axis: number) =>
     isDropped ? of.split(blocks.length, axis) : [of];
 

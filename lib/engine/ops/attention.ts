@@ -13,9 +13,14 @@ import { maxOfRow, sumOfRow } from "./reduce.ts";
 
 /** How attention is computed; by default, each query attends to all keys. */
 interface AttentionInputs extends Partial<Reach> {
-  /** Added to the scores of each key, `[1 or batch, 1, 1, seq]`; undefined where nothing is masked */
+  /**
+   * Added to the scores of each key, `[1 or batch, 1, 1, seq]`; undefined where
+   * nothing is masked
+   */
   readonly mask?: tf.Tensor4D | undefined;
-  /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
+  /**
+   * Added to the products before the scale, `[1 or batch, heads, queries, seq]`
+   */
   readonly bias?: tf.Tensor4D | undefined;
   /** Factor of the scores. */
   readonly scale: number;
@@ -27,7 +32,10 @@ interface AttentionInputs extends Partial<Reach> {
 
 /** Maximum scores of a block: 32 MiB in float32. */
 const BLOCK_SCORES = 2 ** 23;
-/** Minimum keys of a block whose scores are computed again for the gradient, instead of being stored. */
+/**
+ * Minimum keys of a block whose scores are computed again for the gradient,
+ * instead of being stored.
+ */
 const RECOMPUTED_KEYS = 256;
 
 /**
@@ -78,7 +86,10 @@ type BlockInputs = AttentionInputs & Reach & DropoutDraw & {
   readonly done: Record<"forward" | "backward", tf.Tensor[]>;
 };
 
-/** Halves sequences, heads or queries until a block has few scores, and no more queries than keys around them. */
+/**
+ * Halves sequences, heads or queries until a block has few scores, and no more
+ * queries than keys around them.
+ */
 function inBlocks(inputs: BlockInputs): tf.Tensor4D {
   const { query, before, after, minBlocks = 1 } = inputs;
   const [batch, heads, queries] = query.shape;
@@ -151,7 +162,10 @@ function halved(
   return [half(0), half(1)];
 }
 
-/** Factors of the keys of dropout masks, so that each block draws masks of its own. */
+/**
+ * Factors of the keys of dropout masks, so that each block draws masks of its
+ * own.
+ */
 const HALF_KEYS = [0x2545f491, 0x27d4eb2d] as const;
 
 /** {@linkcode attention} of a block, with its own gradient. */
@@ -230,15 +244,17 @@ type Frozen = DropoutDraw & {
   readonly mask: tf.Tensor | undefined;
   readonly bias: tf.Tensor | undefined;
   /**
-   * Positions of the queries among the keys, `[1 or batch, 1, 1 or queries, 1]`,
-   * where a distance is limited.
+   * Positions of the queries among the keys,
+   * `[1 or batch, 1, 1 or queries, 1]`, where a distance is limited.
    */
   readonly positions: tf.Tensor | undefined;
   readonly before: tf.Tensor | undefined;
   readonly after: tf.Tensor | undefined;
 };
 
-/** Softmax of the scaled and masked products over the last axis, then dropout. */
+/**
+ * Softmax of the scaled and masked products over the last axis, then dropout.
+ */
 const softmax = fused(
   (
     { products, maskKey, rate, ...frozen }: Frozen & { products: tf.Tensor },
@@ -253,7 +269,10 @@ const softmax = fused(
   { products: ["kept"] },
 );
 
-/** Gradient of {@linkcode softmax}, which recomputes the probabilities from the logarithm of their sums. */
+/**
+ * Gradient of {@linkcode softmax} , which recomputes the probabilities from the
+ * logarithm of their sums.
+ */
 const softmaxGradient = fused(
   (
     { dKept, products, logSum, maskKey, rate, ...frozen }:
@@ -328,7 +347,9 @@ export function splitHeads(
   return parts === 1 ? [split.squeeze([0])] : split.unstack();
 }
 
-/** Joins heads again: `[batch, heads, seq, depth]` -> `[batch * seq, hidden]`. */
+/**
+ * Joins heads again: `[batch, heads, seq, depth]` -> `[batch * seq, hidden]`.
+ */
 export function joinHeads(context: tf.Tensor4D): tf.Tensor2D {
   const [batch, heads, seq, depth] = context.shape;
   return context.transpose([0, 2, 1, 3]).reshape([batch * seq, heads * depth]);

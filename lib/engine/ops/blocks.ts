@@ -1,12 +1,18 @@
 /** How attention is cut into blocks; nothing here computes. */
 
-/** Which keys a query attends to: those at most so many tokens before or after its own. */
+/**
+ * Which keys a query attends to: those at most so many tokens before or after
+ * its own.
+ */
 export interface Reach {
   readonly before: number;
   readonly after: number;
 }
 
-/** @param window Tokens on either side, or if it is causal before its own; all of them by default */
+/**
+ * @param window Tokens on either side, or if it is causal before its own; all
+ * of them by default
+ */
 export function reachOf(causal = false, window = Infinity): Reach {
   return { before: window, after: causal ? 0 : window };
 }
@@ -26,7 +32,10 @@ export function keysInReach(
   return [from, Math.min(seq, start + queries + after) - from];
 }
 
-/** Pairs of a query and a key that attention computes: queries are halved until they are no more than the keys around them. */
+/**
+ * Pairs of a query and a key that attention computes: queries are halved until
+ * they are no more than the keys around them.
+ */
 export function scoreCount(
   reach: Reach,
   queries: number,

@@ -7,11 +7,16 @@ import { withGradient } from "./gradient.ts";
 export interface DropoutSource {
   /** Probability that a value is dropped. */
   readonly rate: number;
-  /** Random keys of the step's masks, int32 `[2]` each. Each dropout takes the next key, which alone determines its mask. */
+  /**
+   * Random keys of the step's masks, int32 `[2]` each. Each dropout takes the
+   * next key, which alone determines its mask.
+   */
   readonly keys: Iterator<tf.Tensor>;
 }
 
-/** Key and rate (a scalar) of one dropout; both absent if nothing is dropped. */
+/**
+ * Key and rate (a scalar) of one dropout; both absent if nothing is dropped.
+ */
 export type DropoutDraw = {
   readonly maskKey?: tf.Tensor | undefined;
   readonly rate?: tf.Tensor | undefined;

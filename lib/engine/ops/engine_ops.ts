@@ -6,16 +6,23 @@ import { libraryOp } from "../tensorflow/tfjs_node_gpu.ts";
 
 /** What engines compute differently, or only some of them do. */
 interface EngineOps {
-  /** True if it records traces as graphs, and compiles them for each set of shapes. */
+  /**
+   * True if it records traces as graphs, and compiles them for each set of
+   * shapes.
+   */
   readonly compiles: boolean;
   /** True if compiled functions are loops, each on one thread of a CPU. */
   readonly loops: boolean;
   /** Rows of a table `[rows, hidden]` by int32 `[n]`: `[n, hidden]`. */
   gather(table: tf.Tensor, ids: tf.Tensor1D): tf.Tensor;
-  /** Sums of the values of each row: `[n, hidden]` and int32 `[n]` -> `[rows, hidden]`. */
+  /**
+   * Sums of the values of each row: `[n, hidden]` and int32 `[n]` ->
+   * `[rows, hidden]`.
+   */
   sumByRow(values: tf.Tensor2D, row: tf.Tensor1D, rows: number): tf.Tensor2D;
   /**
-   * True with probability `1 - rate`, to within 2^-25, and determined by the key.
+   * True with probability `1 - rate`, to within 2^-25, and determined by the
+   * key.
    *
    * @param key Random bits, int32 `[2]`
    * @param rate A scalar
@@ -33,7 +40,8 @@ const PORTABLE: EngineOps = {
   loops: false,
   gather: (table, ids) => tf.gather(table, ids),
   sumByRow(values, row, rows) {
-    // Some models have a single token type, and a one-hot vector needs a width of two or more.
+    // Some models have a single token type, and a one-hot vector needs a width
+    // of two or more.
     const oneHot = tf.oneHot(row, Math.max(rows, 2)) as tf.Tensor2D;
     return tf.matMul<tf.Tensor2D>(oneHot, values, true)
       .slice([0, 0], [rows, values.shape[1]]);
@@ -45,8 +53,8 @@ const PORTABLE: EngineOps = {
 const LIBRARY_ON_CPU: EngineOps = {
   compiles: true,
   loops: true,
-  // The kernel of tfjs-node reads the ids to check them, which cannot be traced;
-  // the library checks them as well.
+  // The kernel of tfjs-node reads the ids to check them, which cannot be
+  // traced; the library checks them as well.
   gather(table, ids) {
     const { float32, int32 } = DataType;
     const types = { Tparams: float32, Tindices: int32, Taxis: int32 };
@@ -74,7 +82,8 @@ export function engineOps(): EngineOps {
 
 /**
  * Random bits by a hash of each value's position: the same on every machine,
- * and cheap enough to be drawn again in the backward pass instead of being kept.
+ * and cheap enough to be drawn again in the backward pass instead of being
+ * kept.
  *
  * @param key Random bits, int32 `[2]`
  * @returns int32 of `shape`, all 32 bits random
@@ -89,7 +98,10 @@ function randomBits(
   return hash(hash(xor(positions, key1!)).add(key2!)).reshape([...shape]);
 }
 
-/** A bijective hash of 32 bits, "lowbias32" of github.com/skeeto/hash-prospector. */
+/**
+ * A bijective hash of 32 bits, "lowbias32" of
+ * github.com/skeeto/hash-prospector.
+ */
 function hash(x: tf.Tensor): tf.Tensor {
   const once: tf.Tensor = fold(x, 16).mul(int32(0x7feb352d));
   return fold(fold(once, 15).mul(int32(0x846ca68b)), 16);

@@ -9,8 +9,10 @@ import { isLoop } from "./reduce.ts";
  *
  * @param x `[rows, width]`
  * @param bias `[width]`
- * @param form Phi: the normal distribution (arXiv 1606.08415), its approximation by tanh, or the logistic one
- * @param unit `gated`: of the first half of each row, times the other half (arXiv 2002.05202)
+ * @param form Phi: the normal distribution (arXiv 1606.08415), its
+ * approximation by tanh, or the logistic one
+ * @param unit `gated`: of the first half of each row, times the other half
+ * (arXiv 2002.05202)
  * @returns `[rows, width]`, or gated `[rows, width / 2]`
  */
 export function activation(

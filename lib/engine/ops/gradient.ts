@@ -4,15 +4,21 @@ import type { Named } from "../trace.ts";
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
 
-/** Result and tensors saved for the backward pass; other intermediates are disposed. */
+/**
+ * Result and tensors saved for the backward pass; other intermediates are
+ * disposed.
+ */
 type Computed = Named & { readonly value: tf.Tensor };
 
 /**
  * An operation with a gradient of its own.
  *
- * @param inputs Tensors that get a gradient if they depend on what is trained, in the order in which gradients pass through them
- * @param compute Gives the value, and beside it the tensors that the gradient needs
- * @param gradient Gradients of the inputs, from that of the value; functions are called only for inputs that get one
+ * @param inputs Tensors that get a gradient if they depend on what is trained,
+ * in the order in which gradients pass through them
+ * @param compute Gives the value, and beside it the tensors that the gradient
+ * needs
+ * @param gradient Gradients of the inputs, from that of the value; functions
+ * are called only for inputs that get one
  */
 export function withGradient<Inputs extends Tensors, Found extends Computed>(
   inputs: Inputs,

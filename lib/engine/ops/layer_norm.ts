@@ -9,16 +9,25 @@ import {
 import { withGradient } from "./gradient.ts";
 import { meanOfRow } from "./reduce.ts";
 
-/** A layer normalization (arXiv 1607.06450), or one by the root mean square (arXiv 1910.07467). */
+/**
+ * A layer normalization (arXiv 1607.06450), or one by the root mean square
+ * (arXiv 1910.07467).
+ */
 export interface LayerNorm {
   /** `[hidden]` */
   readonly gamma: tf.Tensor1D;
-  /** `[hidden]`; undefined for the root mean square, which neither subtracts the mean nor shifts */
+  /**
+   * `[hidden]`; undefined for the root mean square, which neither subtracts the
+   * mean nor shifts
+   */
   readonly beta: tf.Tensor1D | undefined;
   readonly epsilon: number;
 }
 
-/** Norm parameters and inputs, `[rows, hidden]`; the bias, `[hidden]`, is frozen. */
+/**
+ * Norm parameters and inputs, `[rows, hidden]`; the bias, `[hidden]`, is
+ * frozen.
+ */
 interface NormInputs extends LayerNorm {
   readonly x: tf.Tensor2D;
   readonly bias?: tf.Tensor1D | undefined;
@@ -72,7 +81,10 @@ type Inputs =
   & Readonly<Record<"x" | "gamma" | "epsilon", tf.Tensor>>
   & Readonly<Record<"bias" | "residual" | "beta", tf.Tensor | undefined>>;
 
-/** The normalized rows; of a sum, that as well; the mean of each row, and one over its standard deviation, `[rows, 1]`. */
+/**
+ * The normalized rows; of a sum, that as well; the mean of each row, and one
+ * over its standard deviation, `[rows, 1]`.
+ */
 function normalized(
   { x, bias, residual, gamma, beta, epsilon, ...draw }: Inputs,
 ) {
@@ -90,7 +102,10 @@ function normalized(
 const forward = fused(normalized);
 const forwardForProducts = fused(normalized, { products: ["value"] });
 
-/** What the gradient of a normalization is computed from; that by the root mean square has no mean. */
+/**
+ * What the gradient of a normalization is computed from; that by the root mean
+ * square has no mean.
+ */
 type Gradient =
   & DropoutDraw
   & Readonly<Record<"dy" | "gamma" | "sum" | "scale", tf.Tensor>>

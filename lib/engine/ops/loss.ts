@@ -17,7 +17,8 @@ export interface Loss {
    * each other
    * @param targets Float32, `[units, width]`, or flat if the width is 1
    * @param weights Weight of each unit, float32 `[units]`
-   * @param classWeights Of the positive targets of each class, if {@linkcode weighted} says so
+   * @param classWeights Of the positive targets of each class, if
+   * {@linkcode weighted} says so
    */
   readonly sum: (
     outputs: tf.Tensor2D,
@@ -150,7 +151,8 @@ export function unitWeights(
 /**
  * The loss of a batch; at several ranks, the weighted sum of their losses.
  *
- * @param outputs `[ranks * units * sequencesPerExample, outputs]`, one rank after the other
+ * @param outputs `[ranks * units * sequencesPerExample, outputs]`, one rank
+ * after the other
  * @param targets Float32 `[units, width]`, or `[units]`
  * @param rankWeights Weight of each rank's loss
  * @param weights Weight of each unit's loss, `[units]`; for the mean by default

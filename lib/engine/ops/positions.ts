@@ -3,7 +3,9 @@ import { fused } from "../trace.ts";
 import { lookUp } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
 
-/** Cosines and sines of positions and frequencies: `[tokens, depth / 2]` each. */
+/**
+ * Cosines and sines of positions and frequencies: `[tokens, depth / 2]` each.
+ */
 export type Angles = readonly [cos: tf.Tensor2D, sin: tf.Tensor2D];
 
 /**
@@ -12,7 +14,8 @@ export type Angles = readonly [cos: tf.Tensor2D, sin: tf.Tensor2D];
  *
  * @param x `[sequences, heads, tokens, depth]`
  * @param angles Of these tokens
- * @param at Place of the only token of each sequence, `[sequences]`; otherwise `x` has all of them
+ * @param at Place of the only token of each sequence, `[sequences]`; otherwise
+ * `x` has all of them
  */
 export function rotary(
   x: tf.Tensor4D,
@@ -115,11 +118,17 @@ export function ofDistances(
 
 /** Heads of contents and of relative positions. */
 interface Disentangled {
-  /** Queries of all tokens, or of the first of each sequence alone: `[sequences, heads, queries, depth]` */
+  /**
+   * Queries of all tokens, or of the first of each sequence alone:
+   * `[sequences, heads, queries, depth]`
+   */
   readonly query: tf.Tensor4D;
   /** `[sequences, heads, tokens, depth]` */
   readonly key: tf.Tensor4D;
-  /** For each rank the position of each distance, from `1 - tokens` on, query minus key: `[ranks, heads, 2 * tokens - 1, depth]` */
+  /**
+   * For each rank the position of each distance, from `1 - tokens` on, query
+   * minus key: `[ranks, heads, 2 * tokens - 1, depth]`
+   */
   readonly positionQuery: tf.Tensor4D | undefined;
   readonly positionKey: tf.Tensor4D | undefined;
 }
@@ -157,7 +166,10 @@ function sumOf(terms: readonly (tf.Tensor | undefined)[]): tf.Tensor {
     .reduce((sum, term) => sum.add(term));
 }
 
-/** `[ranks * batch, heads, rows, depth]` times `[ranks, heads, positions, depth]`: `[ranks, heads, batch * rows, positions]` */
+/**
+ * `[ranks * batch, heads, rows, depth]` times
+ * `[ranks, heads, positions, depth]`: `[ranks, heads, batch * rows, positions]`
+ */
 function byPosition(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   const [sequences, heads, rows, depth] = x.shape;
   const ranks = positions.shape[0];
@@ -166,7 +178,10 @@ function byPosition(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   return tf.matMul(byHead, positions, false, true);
 }
 
-/** The dot product of each row with its own position: `[ranks * batch, heads, 1, rows]` */
+/**
+ * The dot product of each row with its own position:
+ * `[ranks * batch, heads, 1, rows]`
+ */
 function rowProducts(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   const [sequences, heads, rows, depth] = x.shape;
   const ranks = positions.shape[0];
@@ -175,7 +190,10 @@ function rowProducts(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
     .sum(-1).reshape([sequences, heads, 1, rows]);
 }
 
-/** Products of tokens and distances, `[ranks, heads, batch * tokens, 2 * tokens - 1]`. */
+/**
+ * Products of tokens and distances,
+ * `[ranks, heads, batch * tokens, 2 * tokens - 1]`.
+ */
 type Terms = {
   /** Of queries, distances falling. */
   readonly ofQueries: tf.Tensor | undefined;
@@ -183,7 +201,10 @@ type Terms = {
   readonly ofKeys: tf.Tensor | undefined;
 };
 
-/** Sum of the terms for each pair of tokens, with its own gradient: `[ranks, batch, heads, tokens, tokens]` */
+/**
+ * Sum of the terms for each pair of tokens, with its own gradient:
+ * `[ranks, batch, heads, tokens, tokens]`
+ */
 function shifted(
   ofQueries: tf.Tensor4D | undefined,
   ofKeys: tf.Tensor4D | undefined,
@@ -225,7 +246,10 @@ function shift(x: tf.Tensor, order: number[]): tf.Tensor {
     .reshape([ranks, heads, -1, n, n]).transpose(order);
 }
 
-/** Gradient of {@linkcode shift}: its inverse, with 0 for elements that belong to no pair. */
+/**
+ * Gradient of {@linkcode shift} : its inverse, with 0 for elements that belong
+ * to no pair.
+ */
 function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
   // Each order of axes that is used is its own inverse.
   const ordered: tf.Tensor5D = pairs.transpose(order);

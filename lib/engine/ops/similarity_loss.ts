@@ -1,6 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 
-/** What cosines are multiplied with, as sentence-transformers does by default. */
+/**
+ * What cosines are multiplied with, as sentence-transformers does by default.
+ */
 const SCALE = 20;
 
 /** What is subtracted from the logit of a text that is no negative. */
@@ -111,7 +113,10 @@ function rankingLogits(
   return { logits: cosines.sub(masked.mul(MASKED)), positive };
 }
 
-/** Outputs of norm 1, by the number of the sequence in its example, each `[examples, width]`. */
+/**
+ * Outputs of norm 1, by the number of the sequence in its example, each
+ * `[examples, width]`.
+ */
 function sequencesOf(
   outputs: tf.Tensor2D,
   examples: number,

@@ -13,8 +13,8 @@ const BLOCK_LOGITS = 2 ** 23;
  * each row, in nats, with its own gradient.
  *
  * It is computed in blocks of rows, one for each thread at a time, so that few
- * logits are in memory at once. As in Liger (arXiv 2410.10989), a block gives the
- * gradient of its states at once, up to the factor that its loss has.
+ * logits are in memory at once. As in Liger (arXiv 2410.10989), a block gives
+ * the gradient of its states at once, up to the factor that its loss has.
  *
  * @param states `[rows, width]`
  * @param table `[vocabulary, width]`

@@ -9,7 +9,9 @@ export interface TensorType {
 
 /** A tensor as the header of a safetensors file describes it. */
 interface TensorEntry extends TensorType {
-  /** First byte, and the byte after the last, relative to the end of the header. */
+  /**
+   * First byte, and the byte after the last, relative to the end of the header.
+   */
   readonly begin: number;
   readonly end: number;
 }
@@ -17,7 +19,10 @@ interface TensorEntry extends TensorType {
 /** Element types that {@linkcode SafetensorsFile.floats} reads. */
 export const FLOAT_TYPES: readonly string[] = ["F32", "F16", "BF16"];
 
-/** Bytes per element, of the types that take whole bytes, in the order of the reference implementation. */
+/**
+ * Bytes per element, of the types that take whole bytes, in the order of the
+ * reference implementation.
+ */
 export const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
   ["BOOL", 1],
   ["U8", 1],
@@ -90,7 +95,8 @@ export class SafetensorsFile implements Disposable {
    * Reads a tensor of type F32, F16 or BF16 as float32, without loss.
    *
    * @param into Receives the values; default: a new array.
-   * @throws {RangeError} If `into` does not have the tensor's number of elements.
+   * @throws {RangeError} If `into` does not have the tensor's number of
+   * elements.
    */
   floats(
     name: string,
@@ -205,7 +211,10 @@ export class SafetensorsFile implements Disposable {
   }
 }
 
-/** Maximum length of an error message, since a header may contain names of any length. */
+/**
+ * Maximum length of an error message, since a header may contain names of any
+ * length.
+ */
 const LONGEST_MESSAGE = 500;
 
 /** @throws {SyntaxError} If the file ends before `into` is full. */
@@ -282,7 +291,8 @@ const Metadata = z.record(z.string(), z.string());
  * input: no unknown types, shapes that fit their byte ranges, and ranges that
  * cover the data exactly once.
  *
- * @throws {SyntaxError} If the header is invalid; the message does not name the file.
+ * @throws {SyntaxError} If the header is invalid; the message does not name the
+ * file.
  */
 function readHeader(file: Deno.FsFile, path: string) {
   // Of a file that it opened through a link, a stage may not call statSync().

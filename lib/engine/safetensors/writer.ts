@@ -5,7 +5,10 @@ import {
   type TensorType,
 } from "./reader.ts";
 
-/** A tensor to write. The type of its array decides its dtype: `F32`, `I32` or `U8`. */
+/**
+ * A tensor to write. The type of its array decides its dtype: `F32`, `I32` or
+ * `U8`.
+ */
 export interface TensorValues {
   readonly shape: readonly number[];
   /** Row-major. */
@@ -18,7 +21,8 @@ export interface TensorValues {
  * The same tensors in any order result in the same bytes.
  *
  * @param tensors A vector may be given as its values
- * @throws {TypeError} If a shape does not fit its values, or a name is reserved.
+ * @throws {TypeError} If a shape does not fit its values, or a name is
+ * reserved.
  */
 export function writeSafetensors(
   path: string,
@@ -62,7 +66,9 @@ export function createSafetensors(
   return SafetensorsFile.open(path, { write: true });
 }
 
-/** Writes the tensors of several files as one file, their values as they are. */
+/**
+ * Writes the tensors of several files as one file, their values as they are.
+ */
 export function joinSafetensors(
   path: string,
   parts: readonly SafetensorsFile[],
@@ -84,7 +90,9 @@ function dtypeOf(values: TensorValues["values"]): string {
 /** Types by width, narrowest first. */
 const WRITE_ORDER = [...DTYPE_BYTES.keys()];
 
-/** The header of a safetensors file, after its length, and the size of the file. */
+/**
+ * The header of a safetensors file, after its length, and the size of the file.
+ */
 export function formatHeader(
   tensors: ReadonlyMap<string, TensorType>,
   metadata: ReadonlyMap<string, string>,

@@ -107,7 +107,8 @@ export const dylora: Schedule<"dylora", typeof settings> = {
  * The steps at which the phases start: some at a full rank, of equal lengths,
  * after each of which the rows are sorted, and the one that draws ranks.
  *
- * @throws {RangeError} If a phase does not change the rows that are sorted after it, or none draws ranks although some should
+ * @throws {RangeError} If a phase does not change the rows that are sorted
+ * after it, or none draws ranks although some should
  */
 function sortedStarts(
   sortAt: number,
@@ -132,7 +133,10 @@ function sortedStarts(
   );
 }
 
-/** `uniformly for each example, after the rows were sorted at 60 % of the steps`. */
+/**
+ * How ranks are drawn: `uniformly for each example, after the rows were sorted`
+ * and so on.
+ */
 function drawsInWords(
   { mode, sampler, scope, sortAt, sourceRanks }: DyloraSettings,
 ) {

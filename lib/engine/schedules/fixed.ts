@@ -1,7 +1,10 @@
 import { firstRows, rankScale } from "../adapters/scale.ts";
 import type { RankObjective, Schedule } from "./schedule.ts";
 
-/** Every step trains all rows: LoRA (arXiv 2106.09685) at one rank, the baseline. */
+/**
+ * Every step trains all rows: LoRA (arXiv 2106.09685) at one rank, the
+ * baseline.
+ */
 export const fixed: Schedule<"lora", Record<never, never>> = {
   name: "lora",
   title: "LoRA",

@@ -16,8 +16,8 @@ const settings = {
  *
  * `losses` computes every sequence at each rank and averages the losses.
  * `outputs` averages what the prefixes add to a linear module: `A P B` with a
- * fixed diagonal P, the mean of the prefixes' scales, and one loss; a step costs
- * as much as one of LoRA.
+ * fixed diagonal P, the mean of the prefixes' scales, and one loss; a step
+ * costs as much as one of LoRA.
  *
  * The public code of MatryoshkaLoRA has both the sum of the scales (`diag`) and
  * their mean (`binary`). The sum over n ranks trains an update n times as large

@@ -10,8 +10,8 @@ export const SCHEDULE_NAMES = SCHEDULES.map(({ name }) => name);
 
 /**
  * The method of a training: the name of its schedule, with the schedule's
- * settings. `map()` loses which schedule has which settings, so the tuple's type
- * is given again.
+ * settings. `map()` loses which schedule has which settings, so the tuple's
+ * type is given again.
  */
 export const Method = z.discriminatedUnion(
   "name",
@@ -34,7 +34,10 @@ export function scheduleNamed(name: string): Schedule {
   return schedules.find((schedule) => schedule.name === name)!;
 }
 
-/** Trainings without adapters: of the classification head on a frozen encoder, the lower bound, and of all weights, the upper one. */
+/**
+ * Trainings without adapters: of the classification head on a frozen encoder,
+ * the lower bound, and of all weights, the upper one.
+ */
 export const BOUNDS = {
   head: { title: "Head only", trains: "head" },
   full: { title: "Full fine-tuning", trains: "all" },
@@ -48,10 +51,15 @@ export const PRETRAINED = {
   title: "Model without an adapter",
 } as const;
 
-/** How an adapter that was trained at one rank was made to serve the ranks below. */
+/**
+ * How an adapter that was trained at one rank was made to serve the ranks
+ * below.
+ */
 export const Reduction = z.enum(["truncation", "svd"]);
 
-/** Where a scored adapter or model comes from, as scores and reports record it. */
+/**
+ * Where a scored adapter or model comes from, as scores and reports record it.
+ */
 export const Provenance = z.strictObject({
   /** Schedule of its training, or what was trained without adapters. */
   trained: z.enum([
@@ -99,7 +107,10 @@ export function boundProvenance(
   return { trained: bound, imported: false, reducedBy: null, heads: "trained" };
 }
 
-/** Name of a provenance, with a part for each difference: `lora`, `imported-lora-svd`, `lora-svd-heads`. */
+/**
+ * Name of a provenance, with a part for each difference: `lora`,
+ * `imported-lora-svd`, `lora-svd-heads`.
+ */
 export function methodName(
   { trained, imported, reducedBy, heads }: Provenance,
 ): string {
@@ -111,7 +122,10 @@ export function methodName(
   ].join("-");
 }
 
-/** Title of a provenance: `LoRA by SVD, a head per rank`, `LoRA with a fitted head`. */
+/**
+ * Title of a provenance: `LoRA by SVD, a head per rank`,
+ * `LoRA with a fitted head`.
+ */
 export function provenanceTitle(
   { trained, imported, reducedBy, heads }: Provenance,
 ): string {
@@ -132,7 +146,10 @@ export function provenanceTitle(
   return heads === "fitted" ? `${reduced}${fitted}` : reduced;
 }
 
-/** Role of a provenance in a comparison: all candidates are compared with the baseline; a bound has no rank. */
+/**
+ * Role of a provenance in a comparison: all candidates are compared with the
+ * baseline; a bound has no rank.
+ */
 export function roleOf(
   { trained, imported, reducedBy }: Provenance,
 ): "candidate" | "baseline" | "bound" {

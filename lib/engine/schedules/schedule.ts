@@ -2,7 +2,10 @@ import type { z } from "zod";
 import type { AdapterScale, Divisor } from "../adapters/scale.ts";
 import type { Random } from "../random.ts";
 
-/** A way to train the ranks of an adapter: which ranks a step draws, and which rows it trains. */
+/**
+ * A way to train the ranks of an adapter: which ranks a step draws, and which
+ * rows it trains.
+ */
 export interface Schedule<
   Name extends string = string,
   Settings extends z.ZodRawShape = z.ZodRawShape,
@@ -10,20 +13,29 @@ export interface Schedule<
   /** Name in artifacts and reports. */
   readonly name: Name;
   readonly title: string;
-  /** Role of its adapters in a comparison: all candidates are compared with the baseline. */
+  /**
+   * Role of its adapters in a comparison: all candidates are compared with the
+   * baseline.
+   */
   readonly role: "candidate" | "baseline";
   /** Scale of its adapters unless a parameter says otherwise. */
   readonly scaling: Divisor;
-  /** Its own settings, as a task takes them and `training.json` records them. */
+  /**
+   * Its own settings, as a task takes them and `training.json` records them.
+   */
   readonly settings: Settings;
-  /** Lowest rank that its adapters serve; they serve every rank from there to their own. */
+  /**
+   * Lowest rank that its adapters serve; they serve every rank from there to
+   * their own.
+   */
   lowestRank(settings: SettingsOf<Settings>, rank: number): number;
   /** How the steps draw ranks, in words; absent if they draw none. */
   drawsInWords?(settings: SettingsOf<Settings>): string;
   /**
    * The objective of a training.
    *
-   * @throws {RangeError} If the settings contradict each other or do not fit the adapter.
+   * @throws {RangeError} If the settings contradict each other or do not fit
+   * the adapter.
    */
   objective(
     settings: SettingsOf<Settings>,
@@ -33,13 +45,25 @@ export interface Schedule<
 
 type SettingsOf<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
 
-/** What each optimizer step of a training does with the ranks of its adapters, and what the steps before it do. */
+/**
+ * What each optimizer step of a training does with the ranks of its adapters,
+ * and what the steps before it do.
+ */
 export interface RankObjective {
-  /** True if a step draws a rank for each of its examples instead of one for all. */
+  /**
+   * True if a step draws a rank for each of its examples instead of one for
+   * all.
+   */
   readonly perExample?: boolean;
-  /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
+  /**
+   * Weights of a step's losses, one for each rank at which it computes its
+   * batch; they add up to 1.
+   */
   readonly lossWeights: readonly number[];
-  /** Draws the ranks of a step: one, or with `perExample` one for each of its examples. */
+  /**
+   * Draws the ranks of a step: one, or with `perExample` one for each of its
+   * examples.
+   */
   draw(random: Random, examples: number): readonly number[];
   /** Scale of each row when a rank is drawn: `[losses, rank]`, flat. */
   scale(rank: number): Float32Array;
@@ -51,7 +75,8 @@ export interface RankObjective {
    * sorted, and cut to the rank of the next. Phases of one rank have the same
    * scale, mask and weights of losses: the traced step serves both.
    *
-   * @param idle Number of steps at the start that change nothing, since their learning rate is 0
+   * @param idle Number of steps at the start that change nothing, since their
+   * learning rate is 0
    * @throws {RangeError} If the steps are too few
    */
   phases?(steps: number, idle: number): readonly Phase[];

@@ -16,10 +16,11 @@ export function typeAttribute(name: string, dtype: number): Attribute {
 }
 
 /**
- * Sets the attributes of an operation: an eager one, or a node of a graph, whose
- * functions have the same parameters, but for those of shapes.
+ * Sets the attributes of an operation: an eager one, or a node of a graph,
+ * whose functions have the same parameters, but for those of shapes.
  *
- * @throws {TypeError} If an attribute is of an unknown type, or its value does not fit its type.
+ * @throws {TypeError} If an attribute is of an unknown type, or its value does
+ * not fit its type.
  */
 export function setAttributes(
   library: LibTensorflow,
@@ -39,7 +40,10 @@ export function setAttributes(
   }
 }
 
-/** Sets an attribute; false if its value does not fit its type, or the type is unknown. */
+/**
+ * Sets an attribute; false if its value does not fit its type, or the type is
+ * unknown.
+ */
 function setAttribute(
   library: LibTensorflow,
   of: "TFE_Op" | "TF_",

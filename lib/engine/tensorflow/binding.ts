@@ -20,7 +20,10 @@ export interface TensorMetadata extends TensorType {
 
 /** A function that was made from a trace. */
 export interface TracedFunction extends GraphFunction {
-  /** Ids of the tensors from outside that the function uses. They must outlive it. */
+  /**
+   * Ids of the tensors from outside that the function uses. They must outlive
+   * it.
+   */
   readonly captures: readonly number[];
 }
 
@@ -28,7 +31,9 @@ interface OpenTrace {
   readonly graph: Graph;
   /** Placeholders of the inputs. */
   readonly inputs: readonly GraphTensor[];
-  /** Placeholders of the eager tensors that the traced operations use, by id. */
+  /**
+   * Placeholders of the eager tensors that the traced operations use, by id.
+   */
   readonly captures: Map<number, GraphTensor>;
   /** Ids of the casts in the graph, by id of the tensor and type. */
   readonly casts: Map<string, number>;
@@ -114,7 +119,10 @@ export class TensorflowBinding {
     );
   }
 
-  /** Frees a tensor. Tensors of a graph are freed with it, so for them this does nothing. */
+  /**
+   * Frees a tensor. Tensors of a graph are freed with it, so for them this does
+   * nothing.
+   */
   deleteTensor(id: number): void {
     const tensor = this.#get(id);
     if (!isEager(tensor)) return;
@@ -166,7 +174,10 @@ export class TensorflowBinding {
     this.#eager.free(wide);
   }
 
-  /** Actual types and shapes of tensors, which tell the traces of a function apart: `1[16,32] 14[32,32]`. */
+  /**
+   * Actual types and shapes of tensors, which tell the traces of a function
+   * apart: `1[16,32] 14[32,32]`.
+   */
   signature(ids: readonly number[]): string {
     return ids.map((id) => this.#get(id))
       .map(({ dtype, shape }) => `${dtype}[${shape}]`).join(" ");
@@ -214,7 +225,8 @@ export class TensorflowBinding {
    * Ends the trace and makes a function that returns these tensors.
    *
    * @param compiled Compiles the function with XLA, which fuses its loops
-   * @param narrow True for the outputs that mixed precision stores in bfloat16, because only products read them
+   * @param narrow True for the outputs that mixed precision stores in bfloat16,
+   * because only products read them
    */
   endTrace(
     outputIds: readonly number[],
@@ -301,7 +313,9 @@ export class TensorflowBinding {
     this.#eager.removeFunction(caller);
   }
 
-  /** Executes an operation or a function, or while tracing adds it to the graph. */
+  /**
+   * Executes an operation or a function, or while tracing adds it to the graph.
+   */
   #run(
     opName: string,
     attributes: readonly Attribute[],
@@ -323,7 +337,10 @@ export class TensorflowBinding {
     return this.#eager.execute(opName, attributes, inputs, outputs);
   }
 
-  /** The graph's tensor for an id. An eager tensor becomes a further input of the function. */
+  /**
+   * The graph's tensor for an id. An eager tensor becomes a further input of
+   * the function.
+   */
   #symbol(trace: OpenTrace, id: number): GraphTensor {
     const tensor = this.#get(id);
     if (!isEager(tensor)) {
@@ -337,7 +354,10 @@ export class TensorflowBinding {
     return captured;
   }
 
-  /** Casts a tensor, unless it has the type; a trace casts each tensor once for each type. */
+  /**
+   * Casts a tensor, unless it has the type; a trace casts each tensor once for
+   * each type.
+   */
   #cast(id: number, type: number): number {
     const from = this.#get(id).dtype;
     if (from === type) return id;
@@ -357,7 +377,10 @@ export class TensorflowBinding {
     return id;
   }
 
-  /** Adds tensors and returns their metadata. bfloat16 appears as float32, since tfjs does not know it. */
+  /**
+   * Adds tensors and returns their metadata. bfloat16 appears as float32, since
+   * tfjs does not know it.
+   */
   #addAll(tensors: readonly HeldTensor[]): TensorMetadata[] {
     return tensors.map((tensor) => ({
       id: this.#add(tensor),

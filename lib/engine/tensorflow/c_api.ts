@@ -1,4 +1,7 @@
-/** A function by the type of its result and those of its parameters, in the order of a C prototype. */
+/**
+ * A function by the type of its result and those of its parameters, in the
+ * order of a C prototype.
+ */
 function c<
   const Result extends Deno.NativeResultType,
   const Parameters extends readonly Deno.NativeType[],
@@ -6,7 +9,10 @@ function c<
   return { parameters, result };
 }
 
-/** A pointer; one to bytes of this process, a `Uint8Array`, such as a zero-terminated name; and a `TF_Output`. */
+/**
+ * A pointer; one to bytes of this process, a `Uint8Array`, such as a
+ * zero-terminated name; and a `TF_Output`.
+ */
 const ptr = "pointer";
 const buf = "buffer";
 const output = { struct: [ptr, "i32"] } as const;
@@ -134,7 +140,9 @@ export interface LibTensorflow extends Functions {
   check(action: string): void;
 }
 
-/** Opens a library that is loaded already, with one status for all its calls. */
+/**
+ * Opens a library that is loaded already, with one status for all its calls.
+ */
 export function openSymbols(
   path: string,
   releasePages: () => void,
@@ -162,7 +170,10 @@ export function textAt(address: Deno.PointerValue): string {
 const encoder = new TextEncoder();
 const cStrings = new Map<string, Uint8Array<ArrayBuffer>>();
 
-/** Zero-terminated bytes of a text. Memoized, since names of operations and attributes recur. */
+/**
+ * Zero-terminated bytes of a text. Memoized, since names of operations and
+ * attributes recur.
+ */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
   return cStrings.getOrInsertComputed(
     text,

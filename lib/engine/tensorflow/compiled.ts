@@ -2,7 +2,9 @@ import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { entriesOf, ifThere } from "../../files/files.ts";
 
-/** Folders through which processes share the functions that XLA has compiled. */
+/**
+ * Folders through which processes share the functions that XLA has compiled.
+ */
 export interface CompiledFolders {
   /**
    * What earlier processes have compiled, a folder for each function; only
@@ -27,7 +29,10 @@ const FUNCTIONS_FOLDER = "functions";
 /** Matches the names of functions; see `TensorflowBinding.endTrace()`. */
 const NAME = /^traced_[0-9a-f]{32}$/;
 
-/** Names of the files in a folder; none if it does not exist. Links are none: a stage could point them anywhere. */
+/**
+ * Names of the files in a folder; none if it does not exist. Links are none: a
+ * stage could point them anywhere.
+ */
 function filesIn(folder: string): string[] {
   return entriesOf(folder).filter(({ isFile }) => isFile)
     .map(({ name }) => name).sort();

@@ -21,7 +21,10 @@ export interface EagerTensor extends TensorType {
   readonly handle: Deno.PointerValue;
 }
 
-/** The library's eager runtime: it holds tensors and executes operations one by one. */
+/**
+ * The library's eager runtime: it holds tensors and executes operations one by
+ * one.
+ */
 export class EagerRuntime {
   constructor(
     private readonly library: LibTensorflow,
@@ -38,8 +41,8 @@ export class EagerRuntime {
   }
 
   /**
-   * A tensor of strings. The library does not free those of a tensor that it did
-   * not fill itself, so they are copied by an operation.
+   * A tensor of strings. The library does not free those of a tensor that it
+   * did not fill itself, so they are copied by an operation.
    */
   makeStrings(shape: number[], values: readonly Uint8Array[]): EagerTensor {
     const { library } = this;
@@ -60,7 +63,9 @@ export class EagerRuntime {
     return copy!;
   }
 
-  /** Copies a tensor's values out of the library, those of bfloat16 as float32. */
+  /**
+   * Copies a tensor's values out of the library, those of bfloat16 as float32.
+   */
   read({ shape, dtype, handle }: EagerTensor): TensorValues {
     const { library } = this;
     const tensor = library.TFE_TensorHandleResolve(handle, library.status);

@@ -15,7 +15,10 @@ export interface GraphTensor extends TensorType {
   readonly nodeOutput: string;
   /** Name of the operation that computes it. */
   readonly opName: string;
-  /** The bytes of its `TF_Output`: pointer to the operation, index of the output. */
+  /**
+   * The bytes of its `TF_Output`: pointer to the operation, index of the
+   * output.
+   */
   readonly output: Uint8Array<ArrayBuffer>;
 }
 
@@ -41,7 +44,10 @@ const LIST_INPUTS: Readonly<Record<string, number>> = {
   Pack: 0,
 };
 
-/** The attribute with which XLA compiles a function at its first call with each set of input shapes. */
+/**
+ * The attribute with which XLA compiles a function at its first call with each
+ * set of input shapes.
+ */
 const MUST_COMPILE = cString("_XlaMustCompile");
 
 /** A `tensorflow.AttrValue` of true: field 5, `b`. */
@@ -149,8 +155,8 @@ export class Graph {
   /**
    * Makes a function of the graph, which is executed like an operation.
    *
-   * It is named by what it computes: two of a name are one to the library, which
-   * counts them, and one that was compiled is found again by its name.
+   * It is named by what it computes: two of a name are one to the library,
+   * which counts them, and one that was compiled is found again by its name.
    */
   toFunction(
     inputs: readonly GraphTensor[],

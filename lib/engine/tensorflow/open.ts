@@ -1,12 +1,17 @@
 import { join } from "node:path";
 import { cString, type LibTensorflow, openSymbols, textAt } from "./c_api.ts";
 
-/** The two files of the library, in load order: the second depends on the first. */
+/**
+ * The two files of the library, in load order: the second depends on the first.
+ */
 const LIBRARY_NAMES = Deno.build.os === "darwin"
   ? ["libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"]
   : ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"];
 
-/** Environment variables that configure the library, unless the user has set them. */
+/**
+ * Environment variables that configure the library, unless the user has set
+ * them.
+ */
 const LIBRARY_SETTINGS = {
   // Log nothing: errors that matter are statuses as well, and those of kept
   // functions do not, which the library tries to read as text first.
@@ -38,7 +43,10 @@ const MALLOC_PARAMETERS = {
   M_ARENA_MAX: [-8, 1],
 } as const;
 
-/** What is mapped of a library and never written, by glibc's `struct link_map` and ELF's program headers: `PT_LOAD` (1) without `PF_W` (2). */
+/**
+ * What is mapped of a library and never written, by glibc's `struct link_map`
+ * and ELF's program headers: `PT_LOAD` (1) without `PF_W` (2).
+ */
 function unwrittenParts(loaded: Deno.PointerObject) {
   const base = new Deno.UnsafePointerView(loaded).getBigUint64();
   const elf = new Deno.UnsafePointerView(Deno.UnsafePointer.create(base)!);
@@ -54,7 +62,8 @@ function unwrittenParts(loaded: Deno.PointerObject) {
 
 /**
  * Opens libtensorflow from the folder that contains its two files. With glibc,
- * this process then keeps the memory that the library frees for its next tensors.
+ * this process then keeps the memory that the library frees for its next
+ * tensors.
  *
  * Deno unloads FFI libraries at exit, and libtensorflow crashes when it is
  * unloaded. So it is opened through libc first, with `RTLD_NODELETE`, which

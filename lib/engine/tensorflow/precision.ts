@@ -1,13 +1,19 @@
 import type { Attribute } from "./attributes.ts";
 import { AttributeType, DataType, isFloat } from "./tensors.ts";
 
-/** How matrix products are computed: in float32, or in bfloat16 with float32 sums. */
+/**
+ * How matrix products are computed: in float32, or in bfloat16 with float32
+ * sums.
+ */
 export type Precision = "f32" | "bf16";
 
 /** Matrix products: their inputs are cast to bfloat16. */
 const PRODUCTS = new Set(["MatMul", "BatchMatMulV2"]);
 
-/** Operations that only move values: they stay in bfloat16 if all their inputs are. */
+/**
+ * Operations that only move values: they stay in bfloat16 if all their inputs
+ * are.
+ */
 const MOVES = new Set([
   "ConcatV2",
   "ExpandDims",
@@ -26,8 +32,8 @@ const MOVES = new Set([
 
 /**
  * The attributes of an operation in mixed precision, and the types to which its
- * inputs are cast, as `torch.autocast` does. Sums, softmax, statistics, loss and
- * optimizer stay in float32.
+ * inputs are cast, as `torch.autocast` does. Sums, softmax, statistics, loss
+ * and optimizer stay in float32.
  *
  * @param types Those of its inputs
  */
@@ -54,7 +60,10 @@ export function mixedPrecision(
   };
 }
 
-/** The attributes of an operation with some of its element types changed, where tfjs assumes float32. */
+/**
+ * The attributes of an operation with some of its element types changed, where
+ * tfjs assumes float32.
+ */
 function withType(
   attributes: readonly Attribute[],
   names: readonly string[],

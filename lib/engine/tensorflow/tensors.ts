@@ -20,7 +20,10 @@ export const DataType = {
 
 export type DataType = typeof DataType[keyof typeof DataType];
 
-/** Types of attributes, numbered as `TF_AttrType` in libtensorflow's `tf_attrtype.h`. */
+/**
+ * Types of attributes, numbered as `TF_AttrType` in libtensorflow's
+ * `tf_attrtype.h`.
+ */
 export const AttributeType = {
   string: 0,
   int: 1,
@@ -43,8 +46,8 @@ export function isFloat(dtype: number): boolean {
 
 /**
  * The typed arrays of the values of each type, and their number for each value:
- * complex numbers are pairs, and tfjs-node passes int64 as two halves, the lower
- * first. Of bfloat16, they have the bits.
+ * complex numbers are pairs, and tfjs-node passes int64 as two halves, the
+ * lower first. Of bfloat16, they have the bits.
  */
 const STORAGE = {
   [DataType.float32]: { View: Float32Array, perValue: 1 },
@@ -61,7 +64,9 @@ function storageOf(dtype: number) {
   throw new Error(`Tensors of data type ${dtype} are not supported`);
 }
 
-/** Values of a tensor, or a function that writes them into the tensor's memory. */
+/**
+ * Values of a tensor, or a function that writes them into the tensor's memory.
+ */
 export type TensorSource =
   | ArrayLike<number>
   | ((memory: Uint8Array<ArrayBuffer>) => void);
@@ -112,7 +117,10 @@ function allocate(
   );
 }
 
-/** Bytes of a `TF_TString`, libtensorflow's string of up to 22 bytes or pointer to a longer one. */
+/**
+ * Bytes of a `TF_TString`, libtensorflow's string of up to 22 bytes or pointer
+ * to a longer one.
+ */
 const STRING_BYTES = 24;
 
 /** Pointers to the `TF_TString`s of a tensor. */
@@ -132,7 +140,8 @@ function stringsOf(
  * Allocates a `TF_Tensor` of strings and fills it. Deleting it does not free
  * them, as {@linkcode freeStrings} does.
  *
- * @throws {Error} If the number of strings does not fit the shape, or memory runs out.
+ * @throws {Error} If the number of strings does not fit the shape, or memory
+ * runs out.
  */
 export function allocateStrings(
   library: LibTensorflow,
@@ -156,7 +165,10 @@ export function allocateStrings(
   return tensor;
 }
 
-/** Frees the strings of a tensor of {@linkcode allocateStrings}, which nothing else may use. */
+/**
+ * Frees the strings of a tensor of {@linkcode allocateStrings} , which nothing
+ * else may use.
+ */
 export function freeStrings(
   library: LibTensorflow,
   tensor: Deno.PointerValue,

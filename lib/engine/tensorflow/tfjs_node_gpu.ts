@@ -1,8 +1,9 @@
 /**
  * The one door to `@tensorflow/tfjs-node-gpu`, whose backend and kernels run
  * every operation. What the package reaches for in its native addon,
- * `TFJSBinding`, is {@linkcode NodeBinding}; what is changed of the package, and
- * used of it and of tfjs-core although it is private, is here, with the reason.
+ * `TFJSBinding`, is {@linkcode NodeBinding} ; what is changed of the package,
+ * and used of it and of tfjs-core although it is private, is here, with the
+ * reason.
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { NodeJSKernelBackend } from "@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js";
@@ -32,7 +33,10 @@ class NodeBinding implements TFJSBinding {
   readonly TF_ATTR_BOOL = AttributeType.bool;
   readonly TF_ATTR_TYPE = AttributeType.type;
   readonly TF_ATTR_SHAPE = AttributeType.shape;
-  /** libtensorflow has no such attribute type; the addon does not define it either. */
+  /**
+   * libtensorflow has no such attribute type; the addon does not define it
+   * either.
+   */
   readonly TF_ATTR_RESOURCE = -1;
   readonly TF_Version: string;
 
@@ -172,7 +176,9 @@ interface StoredTensor {
 
 // Both are private in the package's types.
 
-/** The library's ids of some tensors. The backend must be that of the package. */
+/**
+ * The library's ids of some tensors. The backend must be that of the package.
+ */
 export function tensorIds(tensors: readonly tf.Tensor[]): number[] {
   return (tf.backend() as NodeJSKernelBackend)["getInputTensorIds"](tensors);
 }
@@ -221,9 +227,9 @@ interface DifferentiableOperation {
 /**
  * Runs an operation that has a gradient of its own.
  *
- * It calls what tfjs-core calls for each of its own operations, which is private
- * there. The public `tf.customGrad()` would compute the gradients of all inputs,
- * and here those of frozen inputs are not even asked for.
+ * It calls what tfjs-core calls for each of its own operations, which is
+ * private there. The public `tf.customGrad()` would compute the gradients of
+ * all inputs, and here those of frozen inputs are not even asked for.
  */
 export function runDifferentiable(
   operation: DifferentiableOperation,

@@ -22,7 +22,8 @@ export type AdamWState = Readonly<
  *
  * @param gradient `[size]`
  * @param decayed 1 for the values that weight decay shrinks, `[size]`
- * @param rates Learning rate and the two bias corrections `1 - beta^t`, `[3]`: a tensor, so that one traced update serves every step
+ * @param rates Learning rate and the two bias corrections `1 - beta^t`, `[3]`:
+ * a tensor, so that one traced update serves every step
  */
 export function adamW(
   { values, moment1, moment2 }: AdamWState,
@@ -41,7 +42,10 @@ export function adamW(
 
 type Scalars = [tf.Tensor, tf.Tensor, tf.Tensor];
 
-/** Compiled, since otherwise each of its operations would read and write whole vectors. */
+/**
+ * Compiled, since otherwise each of its operations would read and write whole
+ * vectors.
+ */
 const update = fused(
   ({ values, moment1, moment2, gradient, decayed, rates, settings }:
     & AdamWState
@@ -72,7 +76,10 @@ const update = fused(
   },
 );
 
-/** Scales a gradient so that its norm is at most `bound`, as `clip_grad_norm_` of PyTorch. */
+/**
+ * Scales a gradient so that its norm is at most `bound`, as `clip_grad_norm_`
+ * of PyTorch.
+ */
 function clipByGlobalNorm(gradient: tf.Tensor, bound: tf.Tensor): tf.Tensor {
   const norm = gradient.square().sum().sqrt();
   return gradient.mul(bound.div(norm.add(1e-6)).minimum(1));
@@ -102,7 +109,10 @@ export function learningRateAt(step: number, rates: LearningRates): number {
 /** The optimizer's state in memory, all of it flat: `[size]`. */
 export type StateValues = Readonly<Record<keyof AdamWState, Float32Array>>;
 
-/** The state as tensors, which the caller disposes; without moments at the start of training. */
+/**
+ * The state as tensors, which the caller disposes; without moments at the start
+ * of training.
+ */
 export function stateTensors(
   { values, moment1, moment2 }:
     & Pick<StateValues, "values">

@@ -11,8 +11,8 @@ import type { Named } from "../trace.ts";
 
 /**
  * The sequences of some examples padded to one length, in memory; all arrays
- * `[sequences, seq]` unless said otherwise. Training and evaluation convert it to tensors with
- * {@linkcode batchTensors}.
+ * `[sequences, seq]` unless said otherwise. Training and evaluation convert it
+ * to tensors with {@linkcode batchTensors} .
  */
 export interface Batch {
   readonly shape: [sequences: number, seq: number];
@@ -42,7 +42,8 @@ const WINDOW = 50;
  * The batches of one epoch, as lists of example numbers: shuffled, and
  * bucketed by length so that little is padded.
  *
- * @param padded True if all batches are padded to one length, so that they need not be bucketed
+ * @param padded True if all batches are padded to one length, so that they need
+ * not be bucketed
  */
 export function epochBatches(
   examples: EncodedExamples,
@@ -59,7 +60,10 @@ export function epochBatches(
   return batches;
 }
 
-/** Batches of these examples, longest first; examples of equal length stay in order. */
+/**
+ * Batches of these examples, longest first; examples of equal length stay in
+ * order.
+ */
 export function batchesByLength(
   examples: EncodedExamples,
   order: readonly number[],
@@ -81,7 +85,8 @@ function cutBatches(order: readonly number[], batchSize: number): number[][] {
 /**
  * Pads examples to a length, by default that of the longest.
  *
- * @param whole The batch that they are a part of: if any of it is padded, all parts have a mask, and so one trace
+ * @param whole The batch that they are a part of: if any of it is padded, all
+ * parts have a mask, and so one trace
  */
 export function padBatch(
   examples: EncodedExamples,
@@ -231,10 +236,12 @@ const NEW_LENGTH_COST = 1e11 / 6;
  * Chooses the lengths to which batches are padded. A length is left out if
  * preparing it would take longer than computing the padding that it saves.
  *
- * @param batches All batches of a pass over the examples, as lists of example numbers
+ * @param batches All batches of a pass over the examples, as lists of example
+ * numbers
  * @param passes Number of such passes
  * @param flops Floating-point operations of a layer for a batch, `[batch, seq]`
- * @returns The length for any batch whose longest example is no longer than those of `batches`
+ * @returns The length for any batch whose longest example is no longer than
+ * those of `batches`
  */
 export function paddedLengths(
   examples: EncodedExamples,
@@ -265,7 +272,8 @@ export function paddedLengths(
  * lengths, and for every sequence a pass at the smallest length that it fits.
  * Computed by dynamic programming over the lengths in ascending order.
  *
- * @param uses Number of sequences whose batch needs a length, by ascending length
+ * @param uses Number of sequences whose batch needs a length, by ascending
+ * length
  */
 function cheapestLengths(
   uses: readonly { readonly length: number; readonly sequences: number }[],
@@ -301,7 +309,8 @@ const SHARD_ROWS = 1024;
  * The shards decide the order of sums, and so the bits: they depend on nothing
  * but the shapes and the number of threads.
  *
- * @param rows Tokens of the sequences of an example, times the ranks at which they are computed
+ * @param rows Tokens of the sequences of an example, times the ranks at which
+ * they are computed
  * @returns Examples of each shard
  */
 export function shardSizes(examples: number, rows: number): number[] {
@@ -323,17 +332,23 @@ export function chunkCount(sequences: number, tokens: number): number {
   return Math.max(1, Math.min(wanted, Math.floor(tokens / CHUNK_TOKENS)));
 }
 
-/** Bytes of a part that a thread stores for the backward pass; twice as many on one thread. */
+/**
+ * Bytes of a part that a thread stores for the backward pass; twice as many on
+ * one thread.
+ */
 const PART_BYTES = 256 * 2 ** 20;
 
-/** Bytes per row, hidden value and layer that are stored for the backward pass, measured with RoBERTa-base at 64 tokens. */
+/**
+ * Bytes per row, hidden value and layer that are stored for the backward pass,
+ * measured with RoBERTa-base at 64 tokens.
+ */
 const ROW_BYTES = { f32: 57, bf16: 34 } as const;
 
 /**
  * Pads the examples of a batch in 1, 2, 4 ... parts, which are computed one
  * after the other, so that what is stored for the backward pass is bounded. If
- * all weights are trained, each would have gradients as large as the model: then
- * a batch stays whole. So it does for a loss that must see it.
+ * all weights are trained, each would have gradients as large as the model:
+ * then a batch stays whole. So it does for a loss that must see it.
  *
  * @param ranks Ranks at which each sequence is computed
  * @param isWhole Whether the loss must see the whole batch

@@ -10,7 +10,10 @@ export interface Checkpoint extends StateValues {
   readonly progress: TrainingProgress;
   /** Milliseconds of each step, `[steps]` */
   readonly stepMilliseconds: Float32Array;
-  /** Flat parameters of the best epoch so far, `[size]`, if epochs are evaluated. */
+  /**
+   * Flat parameters of the best epoch so far, `[size]`, if epochs are
+   * evaluated.
+   */
   readonly best: Float32Array | undefined;
 }
 

@@ -29,7 +29,10 @@ import {
 import { yieldToEvents } from "./progress.ts";
 
 interface EvaluationHooks {
-  /** Called after each batch with the number of examples done, and with a note before a length is compiled. */
+  /**
+   * Called after each batch with the number of examples done, and with a note
+   * before a length is compiled.
+   */
   readonly progress?: (examples: number, note?: string) => void;
   readonly signal?: AbortSignal;
   /** Last layers of all ranks, if they have their own. */
@@ -42,7 +45,10 @@ export type RankHeads = ReadonlyMap<
   Readonly<Record<string, TensorValues>>
 >;
 
-/** Makes an evaluator of any number of parameter vectors of a classifier, each at any ranks; disposed, it frees its graph functions. */
+/**
+ * Makes an evaluator of any number of parameter vectors of a classifier, each
+ * at any ranks; disposed, it frees its graph functions.
+ */
 export function evaluator(
   classifier: Classifier,
   options: EvaluatorOptions,
@@ -143,7 +149,10 @@ export function evaluator(
   });
 }
 
-/** The scale of each row at some ranks, `[ranks, rank]`, by the layout of the adapter. */
+/**
+ * The scale of each row at some ranks, `[ranks, rank]`, by the layout of the
+ * adapter.
+ */
 export function scalesAt(
   ranks: readonly number[],
   { rank }: Pick<ParameterLayout, "rank">,
@@ -167,7 +176,10 @@ function headsAt(
   );
 }
 
-/** The numbers of the examples of each batch, and the length to which they are padded. */
+/**
+ * The numbers of the examples of each batch, and the length to which they are
+ * padded.
+ */
 function evaluationBatches(
   classifier: ClassifierShape,
   examples: EncodedExamples,
@@ -190,7 +202,10 @@ interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
   readonly batchSize: number;
   /** True for what the last layer of the head takes, instead of logits. */
   readonly givesFeatures?: boolean;
-  /** Number of times that the same examples will be evaluated (default 1); it determines how many lengths are prepared. */
+  /**
+   * Number of times that the same examples will be evaluated (default 1); it
+   * determines how many lengths are prepared.
+   */
   readonly passes?: number;
 }
 
@@ -199,7 +214,10 @@ export interface RankEvaluationOptions extends EvaluatorOptions {
   readonly ranks: readonly number[];
 }
 
-/** Default number of examples per forward pass at a number of ranks: 32, and at most 256 sequences at all ranks together. */
+/**
+ * Default number of examples per forward pass at a number of ranks: 32, and at
+ * most 256 sequences at all ranks together.
+ */
 export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
 }
@@ -215,7 +233,10 @@ export async function evaluateRanks(
   return await evaluate(values, options.ranks, examples, options);
 }
 
-/** Floating-point operations of {@linkcode evaluateRanks}, counted like those of {@linkcode forwardFlops}. */
+/**
+ * Floating-point operations of {@linkcode evaluateRanks} , counted like those
+ * of {@linkcode forwardFlops} .
+ */
 export function evaluationFlops(
   classifier: ClassifierShape,
   examples: EncodedExamples,

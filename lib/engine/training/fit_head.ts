@@ -31,7 +31,9 @@ export interface FittedExamples {
 export interface FittedHead {
   /** `[outputs, size]` */
   readonly layer: Float64Array;
-  /** Pull that was chosen; null if the initial layer is better than all fits. */
+  /**
+   * Pull that was chosen; null if the initial layer is better than all fits.
+   */
   readonly pull: number | null;
   /** Loss of the held-out examples. */
   readonly heldOut: {

@@ -16,9 +16,14 @@ import { yieldToEvents } from "./progress.ts";
 
 /** How texts are searched, as in transformers' `generate()`. */
 export interface SearchOptions {
-  /** Continuations of a prompt that are followed; 1 takes the most probable token each time. */
+  /**
+   * Continuations of a prompt that are followed; 1 takes the most probable
+   * token each time.
+   */
   readonly beams: number;
-  /** Exponent of the length by which the log-probability of a text is divided. */
+  /**
+   * Exponent of the length by which the log-probability of a text is divided.
+   */
   readonly lengthPenalty: number;
   /** Maximum tokens that are written. */
   readonly maxTokens: number;
@@ -36,7 +41,10 @@ interface GenerationHooks {
   readonly signal?: AbortSignal | undefined;
   /** Called after each batch with the number of prompts done. */
   readonly progress?: ((prompts: number) => void) | undefined;
-  /** Called after each token with the numbers of a prompt and of a rank, and the best text so far. */
+  /**
+   * Called after each token with the numbers of a prompt and of a rank, and the
+   * best text so far.
+   */
   readonly written?:
     | ((prompt: number, rank: number, tokens: readonly number[]) => void)
     | undefined;
@@ -62,12 +70,12 @@ export function lastReader(model: Model): Model {
 }
 
 /**
- * Makes a function that writes texts with any number of parameter vectors of one
- * model, each at any ranks; disposed, it frees its graph functions.
+ * Makes a function that writes texts with any number of parameter vectors of
+ * one model, each at any ranks; disposed, it frees its graph functions.
  *
  * Prompts are computed once at all ranks; then a token of all texts is one call
- * of a traced function, which takes the keys and values of the prompts and those
- * of the tokens so far, in a cache of fixed size.
+ * of a traced function, which takes the keys and values of the prompts and
+ * those of the tokens so far, in a cache of fixed size.
  */
 export function generator(classifier: Classifier, options: GeneratorOptions) {
   const { model, layout, weights } = classifier;
@@ -81,7 +89,10 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
     parameters: splitParameters(values, layout),
   });
 
-  /** The next tokens of each sequence and their scores, `[sequences, candidates]` each, by the passes of all shards. */
+  /**
+   * The next tokens of each sequence and their scores,
+   * `[sequences, candidates]` each, by the passes of all shards.
+   */
   function run(passes: readonly (PromptPass | StepPass)[]) {
     const candidatesOf = passes.map((pass) => {
       const logits = forward(reader, pass, layout.labels).value;
@@ -136,12 +147,14 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
   });
 
   /**
-   * The tokens that follow each prompt at each rank, without the one that ends them.
+   * The tokens that follow each prompt at each rank, without the one that ends
+   * them.
    *
    * @param values Flat parameters, `[size]`
    * @param served Ranks, 1-based; 0 without adapters
    * @returns `[ranks][prompts][tokens]`
-   * @throws {RangeError} If a prompt is empty, or the model has no positions for it and what is to be written.
+   * @throws {RangeError} If a prompt is empty, or the model has no positions
+   * for it and what is to be written.
    */
   async function generate(
     values: Float32Array,
@@ -192,7 +205,8 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
     searches: readonly (readonly Search[])[],
     onToken: () => Promise<void>,
   ): Promise<void> {
-    // The rows of a step are those of each shard, in it of each rank, prompt and beam.
+    // The rows of a step are those of each shard, in it of each rank, prompt
+    // and beam.
     let start = 0;
     const shards = shardSizes(prompts.length, 1).map((size) => {
       const from = start;
@@ -261,7 +275,10 @@ const logSum = fused(({ logits }: { readonly logits: tf.Tensor }) => {
   return { value: max.add(sum.log()) };
 });
 
-/** Caches for the generated tokens of all beams, of which nothing is read before it is written. */
+/**
+ * Caches for the generated tokens of all beams, of which nothing is read before
+ * it is written.
+ */
 function emptyCaches(prompt: Caches, beams: number, slots: number): Caches {
   const made = new Map<string, tf.Tensor4D>();
   const empty = ({ shape: [sequences, heads, , depth] }: tf.Tensor4D) => {
@@ -291,7 +308,10 @@ function checkPrompts(
   });
 }
 
-/** Prompts with padding before them, so that what follows starts in one column: `[prompts, tokens]` */
+/**
+ * Prompts with padding before them, so that what follows starts in one column:
+ * `[prompts, tokens]`
+ */
 function paddedPrompts(prompts: readonly ArrayLike<number>[], padId: number) {
   const longest = Math.max(...prompts.map(({ length }) => length));
   const columns = Math.ceil(longest / BUCKET) * BUCKET;
@@ -323,7 +343,10 @@ interface Beam {
   readonly parent: number;
 }
 
-/** The search for one text, as that of transformers with `early_stopping=False`; with one beam, greedy. */
+/**
+ * The search for one text, as that of transformers with `early_stopping=False`;
+ * with one beam, greedy.
+ */
 class Search {
   isDone = false;
   /** Texts that go on, as many as there are beams once it has advanced. */
@@ -370,7 +393,8 @@ class Search {
     this.#ended = [...this.#ended, ...ended].sort(byScore).slice(0, beams);
     this.running = continued.filter((it) => !isEnd(it)).slice(0, beams);
     const isFull = this.#ended.length === beams;
-    // No text that goes on is better than all that have ended, if it ended here.
+    // No text that goes on is better than all that have ended, if it ended
+    // here.
     const isBeaten = isFull &&
       (beams === 1 ||
         scored(this.running[0]!.score) <= this.#ended.at(-1)!.score);

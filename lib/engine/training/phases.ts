@@ -8,7 +8,9 @@ import type { Phase, RankObjective } from "../schedules/schedule.ts";
 import { learningRateAt, type LearningRates } from "./adamw.ts";
 import { epochBatches, paddedLengths } from "./batch.ts";
 
-/** What the number of steps, their learning rates and their phases follow from. */
+/**
+ * What the number of steps, their learning rates and their phases follow from.
+ */
 export interface PhaseOptions {
   readonly objective: RankObjective;
   readonly epochs: number;
@@ -58,7 +60,10 @@ export function trainingPhases(
   }));
 }
 
-/** Chooses the length to which each batch is padded, from a sample of an epoch's batches. */
+/**
+ * Chooses the length to which each batch is padded, from a sample of an epoch's
+ * batches.
+ */
 export function phaseLengths(
   phase: TrainingPhase,
   examples: EncodedExamples,
@@ -73,7 +78,10 @@ export function phaseLengths(
   );
 }
 
-/** The parameters at the end of a phase as a later one has them: with the factors sorted, cut to its rank, and at its scale, `[size]` */
+/**
+ * The parameters at the end of a phase as a later one has them: with the
+ * factors sorted, cut to its rank, and at its scale, `[size]`
+ */
 export function valuesIn(
   later: TrainingPhase,
   values: Float32Array<ArrayBuffer>,

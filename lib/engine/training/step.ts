@@ -181,7 +181,8 @@ export function trainingStep(
             drawn.flatMap((rank) => [...objective.scale(rank)]),
             [ranks * drawn.length, layout.rank],
           ),
-          // Of the ranks of examples, the largest decides which rows are trained.
+          // Of the ranks of examples, the largest decides which rows are
+          // trained.
           gradientMask: tf.tensor1d(
             objective.gradientMask(Math.max(...drawn)),
           ),

@@ -61,7 +61,8 @@ export interface TrainingHooks {
   readonly report: (report: TrainingReport) => void;
   /**
    * Called at the start and after every step with the number of steps taken,
-   * and before other work with a note: `compiling length 32`, `scoring epoch 1`.
+   * and before other work with a note: `compiling length 32`,
+   * `scoring epoch 1`.
    */
   readonly progress?: (step: number, steps: number, note?: string) => void;
   /**
@@ -131,7 +132,8 @@ interface TrainingState {
  * bits, whether training was interrupted or not.
  *
  * @param classifier The trained classifier, as the last phase has it
- * @param initial Flat parameters at the start, `[size]`, in the layout of the first of its {@linkcode trainingPhases}
+ * @param initial Flat parameters at the start, `[size]`, in the layout of the
+ * first of its {@linkcode trainingPhases}
  * @throws {DivergedError} If the loss becomes infinite or NaN
  * @throws {RangeError} If the objective has no phases of so few steps
  * @throws The signal's reason, if it is aborted; a checkpoint is written before
