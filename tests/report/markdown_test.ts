@@ -1,27 +1,19 @@
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
 import { formatOf } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import type { Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
+import { GoldenFile } from "../golden.ts";
 import { OPTIONS, REGRESSION, resultOf, trainingOf } from "./results.ts";
 
-/**
- * Reports as Markdown. Rewrite it with
- * `UPDATE_GOLDEN=1 deno test -A tests/report`, and review the difference.
- */
-const GOLDEN = join(import.meta.dirname!, "golden.md");
+/** Reports as Markdown. */
+const golden = new GoldenFile(new URL("golden.md", import.meta.url));
 
 Deno.test("renderMarkdown() gives the golden reports", () => {
-  const text = "<!-- deno-fmt-ignore-file -->\n" +
-    Object.entries(REPORTS).map(([name, results]) =>
-      `\n<!-- ${name} -->\n\n${render(results)}`
-    ).join("");
-  if (Deno.env.get("UPDATE_GOLDEN") === "1") {
-    Deno.writeTextFileSync(GOLDEN, text);
+  for (const [name, results] of Object.entries(REPORTS)) {
+    golden.check(name, render(results));
   }
-  assertEquals(text, Deno.readTextFileSync(GOLDEN).replaceAll("\r\n", "\n"));
 });
 
 Deno.test("renderMarkdown() lists the faults of the data under the verdict", () => {

@@ -9,6 +9,11 @@ import {
   UsageError,
   wrap,
 } from "../../../lib/cli/arguments/arguments.ts";
+import { GoldenFile } from "../../golden.ts";
+
+const golden = new GoldenFile(
+  new URL("arguments_golden.md", import.meta.url),
+);
 
 const USAGE: CommandSyntax = {
   name: "test",
@@ -165,21 +170,7 @@ Deno.test("Arguments.integer() rejects anything but an integer of at least a min
 
 Deno.test("helpOf() shows the options in columns, and examples", () => {
   const help = helpOf({ ...USAGE, options: USAGE.options.slice(0, 2) });
-  assertEquals(
-    help,
-    `Usage: deno task test FILE [TEXT...] [OPTION...]
-
-Do something
-
-Options:
-  -S, --set KEY=VALUE  Set; may be repeated
-  -j, --jobs N         Number of jobs
-  -h, --help           Show this help
-
-Examples:
-  deno task test a.txt
-      Read a file`,
-  );
+  golden.check("options in columns, and examples", help);
 });
 
 Deno.test("command() reads a command from its help text", () => {

@@ -1,5 +1,10 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { GoldenFile } from "../../golden.ts";
 import { callHere, CliProject } from "../project.ts";
+
+const golden = new GoldenFile(
+  new URL("pipeline_help_golden.md", import.meta.url),
+);
 
 Deno.test("pipeline alone lists all pipelines with their descriptions", async () => {
   const { code, stdout } = await callHere("pipeline");
@@ -47,23 +52,7 @@ stages:
   const { code, stdout } = await project.call("pipeline", "--help");
   assertEquals(code, 0);
   const [, parameters] = /KEY=VALUE\):\n(.*?)\n\n/s.exec(stdout)!;
-  assertEquals(
-    parameters,
-    `  word = one
-      The first word, on two lines
-  last = null
-      said at the end
-  many = [1, 2]
-  group.size = 3
-      a whole group
-  group.text = '1'
-      a whole group
-  plain = [a]
-  listed = []
-      what is listed
-  make.size = 4
-      How large it is`,
-  );
+  golden.check("parameters with comments and descriptions", parameters!);
   assertMatch(stdout, /^ {2}quick +word: two, group.size: 1$/m);
   assertMatch(stdout, /^ {2}start +make$/m);
 });

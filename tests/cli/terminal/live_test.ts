@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LiveTable } from "../../../lib/cli/terminal/live.ts";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import type { ExpectedStage } from "../../../lib/scheduler/events.ts";
+import { GoldenFile } from "../../golden.ts";
 import {
   failed,
   finished,
@@ -10,6 +11,8 @@ import {
   started,
   SUMMARY,
 } from "./sample_messages.ts";
+
+const golden = new GoldenFile(new URL("live_golden.md", import.meta.url));
 
 const { consoleSize } = Deno;
 const { isTerminal } = Deno.stdout;
@@ -142,26 +145,14 @@ Deno.test("LiveTable shows running stages below finished ones", () => {
   renderer.show(started("b"));
   renderer.show(progress("a", 1));
   clock.advance(1500);
-  assertEquals(terminal.rows, [
-    "test  0/2 stages  2.0 s",
-    "  a  ━━━━━━━━━━  25%  2.0 s        1/4 steps, loss 0.5",
-    "  b  ━━━━━━━━━━   0%  1.5 s",
-    "",
-  ]);
+  golden.check("running stages", terminal.rows.join("\n"));
 
   renderer.show(finished("a"));
   renderer.show({ type: "log", stage: "b", line: "last words", stream: "log" });
   renderer.show(failed("b"));
   renderer.show(SUMMARY);
   renderer.end();
-  assertEquals(terminal.rows, [
-    "a: done in 2.0 s (param lr 1 -> 2)",
-    "  | last words",
-    "b: failed - Told to",
-    "  log: b.jsonl",
-    "2 stages: 1 ran, 1 failed, in 3.0 s",
-    "",
-  ]);
+  golden.check("the end of a run", terminal.rows.join("\n"));
   assert(terminal.writes.at(-1)!.endsWith("\x1b[?25h"), "the cursor is shown");
   for (const write of terminal.writes.slice(0, -1)) {
     assert(
@@ -193,14 +184,7 @@ Deno.test("LiveTable shows what a stage logs without progress, in its row and be
   renderer.show(finished("a"));
   renderer.show(finished("b"));
   renderer.end();
-  assertEquals(terminal.rows, [
-    "a: done in 2.0 s (param lr 1 -> 2)",
-    "  | Fetching it with pip",
-    "  | train: 540 examples",
-    ...warnings.map((it) => `  | ${it}`),
-    "b: done in 2.0 s (param lr 1 -> 2)",
-    "",
-  ]);
+  golden.check("what stages logged", terminal.rows.join("\n"));
 });
 
 Deno.test("LiveTable wraps errors, notes and the summary at words, but not the command that shows a log", () => {
@@ -215,17 +199,7 @@ Deno.test("LiveTable wraps errors, notes and the summary at words, but not the c
   } as Message);
   renderer.show({ ...SUMMARY, savedSeconds: 90 } as Message);
   renderer.end();
-  assertEquals(terminal.rows, [
-    "a note of more than thirty",
-    "letters",
-    "a: failed - a message of more",
-    "than thirty letters",
-    "  log: deno task logs pipeline stage -S train=a.csv",
-    "2 stages: 1 ran, 1 failed, in",
-    "3.0 s; the cache saved 1 min",
-    "30 s",
-    "",
-  ]);
+  golden.check("a narrow terminal", terminal.rows.join("\n"));
 });
 
 Deno.test("LiveTable shows the answer, which comes after the summary", () => {
@@ -243,12 +217,7 @@ Deno.test("LiveTable shows the answer, which comes after the summary", () => {
     python: [],
   });
   renderer.end();
-  assertEquals(terminal.rows.slice(-4), [
-    "2 stages: 1 ran, 1 failed, in 3.0 s",
-    "",
-    "report   out/test/report.html",
-    "",
-  ]);
+  golden.check("the answer", terminal.rows.slice(-4).join("\n"));
 });
 
 Deno.test("LiveTable shows the progress of an installation until a stage starts", () => {

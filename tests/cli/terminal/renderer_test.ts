@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import { csvLine, plainLines } from "../../../lib/cli/terminal/renderer.ts";
+import { GoldenFile } from "../../golden.ts";
 import {
   failed,
   finished,
@@ -9,6 +10,8 @@ import {
   started,
   SUMMARY,
 } from "./sample_messages.ts";
+
+const golden = new GoldenFile(new URL("renderer_golden.md", import.meta.url));
 
 // Without colors.
 Deno.stdout.isTerminal = () => false;
@@ -31,18 +34,7 @@ Deno.test("plainLines() prints what starts and ends, and standard error only aft
     SUMMARY,
   ];
   messages.forEach((it) => renderer.show(it));
-  assertEquals(
-    text,
-    `a: run - param lr 1 -> 2
-a | mine \ufffd[2J
-a: done in 2.0 s
-b: run - param lr 1 -> 2
-  | why
-b: failed - Told to
-  log: b.jsonl
-2 stages: 1 ran, 1 failed, in 3.0 s
-`,
-  );
+  golden.check("starts, ends and standard error", text);
 });
 
 Deno.test("plainLines() prints the progress of a stage and of an installation every 10 s", () => {
@@ -56,15 +48,7 @@ Deno.test("plainLines() prints the progress of a stage and of an installation ev
     renderer.show(progress("a", done));
     renderer.show({ ...install, done: done * 1e6, total: 4e6 });
   }
-  assertEquals(
-    text,
-    `engine: download it (4.0 MB)
-a: 2/4 steps, loss 0.5
-engine: download it: 50%
-a: 4/4 steps, loss 0.5
-engine: download it: 100%
-`,
-  );
+  golden.check("progress every 10 s", text);
 });
 
 Deno.test("plainLines() prints no progress of a stage that has just logged a line", () => {
@@ -111,13 +95,7 @@ Deno.test("plainLines() says what an interrupted run has saved", () => {
     interrupted: 2,
     skipped: 1,
   } as Message);
-  assertEquals(
-    text,
-    `a: interrupted, checkpoint at step 175; run again to resume
-b: interrupted; run again to restart it
-3 stages: 0 ran, 2 interrupted, 1 skipped, in 3.0 s
-`,
-  );
+  golden.check("an interrupted run", text);
 });
 
 Deno.test("plainLines() says what the cache saved", () => {
@@ -126,12 +104,7 @@ Deno.test("plainLines() says what the cache saved", () => {
   const nothing = { ...SUMMARY, ran: 0, failed: 0, unchanged: 12 };
   renderer.show({ ...nothing, seconds: 0.05, savedSeconds: 754 } as Message);
   renderer.show({ ...nothing, ran: 1, savedSeconds: 0.9 } as Message);
-  assertEquals(
-    text,
-    `Nothing to do: 12 stages unchanged, in 0.05 s; the cache saved 12 min 34 s
-13 stages: 1 ran, 12 unchanged, in 3.0 s
-`,
-  );
+  golden.check("what the cache saved", text);
 });
 
 Deno.test("csvLine() writes no cell that a spreadsheet takes for a formula, and numbers as they are", () => {

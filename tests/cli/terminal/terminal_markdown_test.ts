@@ -1,8 +1,12 @@
-import { assertEquals } from "@std/assert";
 import {
   tableLines,
   terminalMarkdown,
 } from "../../../lib/cli/terminal/terminal_markdown.ts";
+import { GoldenFile } from "../../golden.ts";
+
+const golden = new GoldenFile(
+  new URL("terminal_markdown_golden.md", import.meta.url),
+);
 
 Deno.stdout.isTerminal = () => false;
 
@@ -25,22 +29,10 @@ Deno.test("terminalMarkdown() aligns tables, wraps paragraphs and names figures"
   Deno.env.delete("NO_COLOR");
   const text = terminalMarkdown(markdown);
   Deno.stdout.isTerminal = () => false;
-  assertEquals(
+  golden.check(
+    "tables, paragraphs and figures",
     text.replaceAll("\x1b[1m", "<b>").replaceAll("\x1b[2m", "<dim>")
       .replaceAll("\x1b[22m", "</>"),
-    `<b>Report</>
-
-<b>LoRA is better by 6.5 [1.6, 11.4].</> This paragraph goes on for more than
-the eighty columns of a terminal.
-
-<dim>figure: Scores, by rank, scores.svg</>
-
-<b>Rank             DyLoRA      a|b</>
-1     71.0 [65.0, 77.0]
-mean                  7  not run
-
-- a list
-- of two`,
   );
 });
 
@@ -51,16 +43,7 @@ Deno.test("terminalMarkdown() wraps at words what is wider than 80 columns", () 
   const markdown = [head, head.map(() => "---"), row]
     .map((cells) => `| ${cells.join(" | ")} |`).join("\n");
   const figure = `![${"seconds of training, ".repeat(5)}in all](cost.svg)`;
-  assertEquals(
-    terminalMarkdown(`${markdown}\n\n${figure}`),
-    `Rank        DyLoRA,  DyLoRA, as in     Matryoshka           LoRA    LoRA of rank
-             sorted      the paper                                     8, by SVD
-1              82.6           82.6           82.6           82.6            82.6
-       [80.2, 85.0]   [80.2, 85.0]   [80.2, 85.0]   [80.2, 85.0]    [80.2, 85.0]
-
-figure: seconds of training, seconds of training, seconds of training, seconds
-of training, seconds of training, in all, cost.svg`,
-  );
+  golden.check("a wide table", terminalMarkdown(`${markdown}\n\n${figure}`));
 });
 
 Deno.test("tableLines() gives each row lines of its own where no wrapping makes a table fit", () => {
@@ -69,16 +52,8 @@ Deno.test("tableLines() gives each row lines of its own where no wrapping makes 
     ["stage", "evaluate-lora@sst2,seed=0", "evaluate-lora@sst2,seed=1"],
     ["accuracy", "0.8750", "0.9"],
   ];
-  assertEquals(
-    tableLines(columns, () => false, 40),
-    [
-      "started   * 2026-11-23 09:05",
-      "stage     evaluate-lora@sst2,seed=0",
-      "accuracy  0.8750",
-      "",
-      "started     2026-11-23 09:04",
-      "stage     evaluate-lora@sst2,seed=1",
-      "accuracy  0.9",
-    ],
+  golden.check(
+    "rows of lines of their own",
+    tableLines(columns, () => false, 40).join("\n"),
   );
 });
