@@ -7,6 +7,12 @@ import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
 
 /**
+ * Split of a data set of texts that belong together with further texts, one in
+ * each example, among which the answers of the other splits are searched.
+ */
+export const CORPUS = "corpus";
+
+/**
  * `dataset.json` of an artifact of kind `dataset`; each split is stored beside
  * it as `SPLIT.jsonl`.
  */
@@ -100,9 +106,10 @@ export async function readExamples(
     }
     const texts = [data.text, data.pair, ...data.others ?? []]
       .filter((it) => it !== undefined);
-    if (texts.length !== info.columns.length) {
+    const columns = split === CORPUS ? 1 : info.columns.length;
+    if (texts.length !== columns) {
       throw new SyntaxError(
-        `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
+        `${place}: Expected ${columns} texts, since "dataset.json" names ${info.columns.length} columns`,
       );
     }
     if (data.targets !== undefined && data.targets.length !== width) {

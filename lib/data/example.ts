@@ -91,43 +91,43 @@ export interface LabelledExamples extends EncodedExamples {
 }
 
 /**
- * The different sequences of examples that have several, each as an example of
- * its own, and which of them each sequence is: a text that many examples have,
- * such as a query with many answers, is computed once.
+ * The different sequences of examples, each as an example of its own, and which
+ * of them each sequence is, those of all sets one after the other: a text that
+ * many examples have, such as a query with many answers, is computed once.
  */
 export function differentSequences(
-  { ids, types, offsets }: EncodedExamples,
+  ...sets: readonly EncodedExamples[]
 ): { readonly sequences: EncodedExamples; readonly numbers: Int32Array } {
-  const numbers = new Int32Array(offsets.length - 1);
+  const numbers: number[] = [];
   const numberOf = new Map<string, number>();
-  const different: { readonly start: number; readonly end: number }[] = [];
-  for (let s = 0; s < numbers.length; s++) {
-    const start = offsets[s]!;
-    const end = offsets[s + 1]!;
-    const key = `${ids.subarray(start, end)};${types.subarray(start, end)}`;
-    let number = numberOf.get(key);
-    if (number === undefined) {
-      number = different.length;
-      numberOf.set(key, number);
-      different.push({ start, end });
+  const ids: number[] = [];
+  const types: number[] = [];
+  const offsets = [0];
+  for (const set of sets) {
+    for (let s = 0; s < set.offsets.length - 1; s++) {
+      const own = set.ids.subarray(set.offsets[s], set.offsets[s + 1]);
+      const ownTypes = set.types.subarray(set.offsets[s], set.offsets[s + 1]);
+      const key = `${own};${ownTypes}`;
+      let number = numberOf.get(key);
+      if (number === undefined) {
+        number = numberOf.size;
+        numberOf.set(key, number);
+        ids.push(...own);
+        types.push(...ownTypes);
+        offsets.push(ids.length);
+      }
+      numbers.push(number);
     }
-    numbers[s] = number;
   }
-  const starts = new Int32Array(different.length + 1);
-  different.forEach(({ start, end }, i) => {
-    starts[i + 1] = starts[i]! + end - start;
-  });
-  const sequences = {
-    ids: new Int32Array(starts.at(-1)!),
-    types: new Uint8Array(starts.at(-1)!),
-    offsets: starts,
-    index: Int32Array.from(different, (_, i) => i),
+  return {
+    sequences: {
+      ids: Int32Array.from(ids),
+      types: Uint8Array.from(types),
+      offsets: Int32Array.from(offsets),
+      index: Int32Array.from(numberOf.values()),
+    },
+    numbers: Int32Array.from(numbers),
   };
-  different.forEach(({ start, end }, i) => {
-    sequences.ids.set(ids.subarray(start, end), starts[i]);
-    sequences.types.set(types.subarray(start, end), starts[i]);
-  });
-  return { sequences, numbers };
 }
 
 /** Where the words of examples are read: all `[words]` but `offsets`. */

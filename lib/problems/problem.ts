@@ -75,7 +75,10 @@ export interface MissedQuery {
   readonly example: number;
   /** Place of this answer in the ranking, from 1. */
   readonly place: number;
-  /** Number of the example whose answer is ranked first. */
+  /**
+   * Number of the example whose answer is ranked first, or beyond these of the
+   * text of the corpus.
+   */
   readonly found: number;
 }
 
@@ -283,7 +286,10 @@ export interface Problem extends ProblemKind {
 export interface SequenceEmbeddings {
   /** Of each different sequence, `[different, width]`, flat. */
   readonly values: Float32Array;
-  /** Which of these each sequence has, `[examples * sequencesPerExample]`. */
+  /**
+   * Which of these each sequence has, `[examples * sequencesPerExample]`, then
+   * each further text of a corpus.
+   */
   readonly numbers: Int32Array;
 }
 

@@ -26,7 +26,8 @@ const PAIR = 2;
 /**
  * Numbers in the row of predictions of an example: the place of its answer in
  * the ranking of its query, and the number of the example whose answer is ranked
- * highest of those that are not the query's, or -1.
+ * highest of those that are not the query's, or -1; beyond the examples, it is
+ * that of a text of the corpus.
  */
 const PREDICTED = 2;
 
@@ -94,8 +95,8 @@ function queriesOf(targets: Values, sequences: number): Query[] {
 }
 
 /**
- * Ranks for each query the answers of all examples, which are the corpus, by
- * their cosines.
+ * Ranks for each query the answers of all examples, and further texts of a
+ * corpus, by their cosines.
  *
  * @returns `[examples, PREDICTED]`, flat
  */
@@ -117,8 +118,23 @@ function rankings(
     queries.getOrInsertComputed(query, () => []).push(i);
   }
   const firsts = [...corpus.values()];
+  const ranked = new Set(firsts.map((i) => numbers[i * sequences + 1]!));
+  const further: number[] = [];
+  for (let i = examples * sequences; i < numbers.length; i++) {
+    const number = numbers[i]!;
+    if (ranked.has(number)) continue;
+    ranked.add(number);
+    further.push(i);
+  }
   const placeInCorpus = new Map([...corpus.keys()].map((it, i) => [it, i]));
-  const texts = firsts.map((i) => rows[numbers[i * sequences + 1]!]!);
+  const texts = [
+    ...firsts.map((i) => rows[numbers[i * sequences + 1]!]!),
+    ...further.map((i) => rows[numbers[i]!]!),
+  ];
+  /** Number of the example, or beyond these of the text of the corpus. */
+  const exampleOf = (text: number) =>
+    firsts[text] ??
+      further[text - firsts.length]! - examples * sequences + examples;
   const predictions = new Float32Array(examples * PREDICTED);
   for (const ofQuery of queries.values()) {
     const query = rows[numbers[ofQuery[0]! * sequences]!]!;
@@ -141,7 +157,7 @@ function rankings(
     for (const i of ofQuery) {
       const text = placeInCorpus.get(targets[i * sequences + 1]!)!;
       predictions[i * PREDICTED] = placeOf.get(text)!;
-      predictions[i * PREDICTED + 1] = wrong < 0 ? -1 : firsts[wrong]!;
+      predictions[i * PREDICTED + 1] = wrong < 0 ? -1 : exampleOf(wrong);
     }
   }
   return predictions;

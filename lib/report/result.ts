@@ -33,7 +33,10 @@ export interface Result {
   readonly problem: Problem;
   /** True if the problem's threshold is the best one for these examples. */
   readonly isBestThreshold?: true;
-  /** `[examples]`; undefined if the data are not connected. */
+  /**
+   * `[examples]`, then those of a corpus; undefined if the data are not
+   * connected.
+   */
   readonly texts: readonly Text[] | undefined;
   /**
    * Texts that need no training, for the same prompts; absent for other

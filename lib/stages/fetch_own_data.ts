@@ -1,5 +1,5 @@
 import { taskFields } from "../artifacts/classes.ts";
-import { writeDataset } from "../artifacts/dataset.ts";
+import { CORPUS, writeDataset } from "../artifacts/dataset.ts";
 import {
   describeExamples,
   drawHoldout,
@@ -33,6 +33,7 @@ import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { throwFaults } from "../problems/problem.ts";
 import { columnOf, labelsOf } from "../problems/registry.ts";
+import { textsIn } from "../problems/similarity.ts";
 import { hubOptions } from "./hub.ts";
 import { columnsIn, type OwnData } from "./own_data.ts";
 
@@ -142,9 +143,23 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     const given = hasLabels ? chosenRows("test", rows, stage) : rows;
     splits.test = examplesOf("test", prepare(given, hasLabels), hasLabels);
   }
-  const written = params.only
-    ? { [params.only]: splits[params.only]! }
-    : splits;
+  if (files.corpus) {
+    const corpus = await readCorpus(files.corpus, params);
+    const searched = params.only ? [params.only] : ["validation", "test"];
+    for (const split of searched) {
+      // A holdout has the rows of the training file.
+      const rows = read[split] ?? read.train!;
+      const found = lackingAnswers(splits[split] ?? [], rows, corpus);
+      faults.push(...found.map((it) => linesIn(`${split}: ${it}`)));
+    }
+    splits[CORPUS] = corpus;
+  }
+  const written: Record<string, readonly Example[]> = {};
+  for (const [split, examples] of Object.entries(splits)) {
+    const isWritten = params.only === undefined || params.only === split ||
+      split === CORPUS;
+    if (isWritten) written[split] = examples;
+  }
   for (const [split, examples] of Object.entries(written)) {
     log(`${split}: ${describeExamples(examples, reader.describe)}`);
   }
@@ -167,6 +182,36 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     columns: [...texts.length > 0 ? texts : columns],
     ...(faults.length > 0 && { faults }),
   }, written);
+}
+
+/**
+ * Texts among which answers are searched.
+ *
+ * @throws {SyntaxError} With the place of an empty one.
+ */
+async function readCorpus(
+  files: readonly SplitFile[],
+  params: OwnData,
+): Promise<Example[]> {
+  const { rows } = await readRows(files, [params.positive!], [], params);
+  return rows.flatMap(({ values, place }) => textsIn(values, place))
+    .map((text, index) => ({ index, text }));
+}
+
+/** The rows whose answer is none of the texts of a corpus. */
+function lackingAnswers(
+  examples: readonly Example[],
+  rows: readonly Row[],
+  corpus: readonly Example[],
+): string[] {
+  const texts = new Set(corpus.map(({ text }) => text));
+  const lacking = examples.filter(({ others }) => !texts.has(others![0]!))
+    .map(({ index }) => rows[index]!);
+  return lacking.length === 0 ? [] : [
+    `${lacking.length} of ${examples.length} rows with an answer that the corpus lacks (${
+      placesOf(lacking, 5)
+    }); it is searched among as well: add it to the corpus, or correct what differs`,
+  ];
 }
 
 /**
@@ -207,7 +252,8 @@ export async function checkColumns(params: OwnData): Promise<void> {
   for (const [split, file] of Object.entries(params.files)) {
     if (!file || isDataSource(file)) continue;
     const mayLackLabels = split === "test" && !params.only;
-    const columns = mayLackLabels ? texts : [...texts, ...learnt];
+    const labelled = mayLackLabels ? texts : [...texts, ...learnt];
+    const columns = split === CORPUS ? [params.positive!] : labelled;
     await advising(
       file,
       params,

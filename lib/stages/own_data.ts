@@ -23,8 +23,9 @@ const Params = z.strictObject({
     train: File,
     validation: File.nullish(),
     test: File.nullish(),
+    corpus: File.nullish(),
   }).describe(
-    "File of each split, or hub:OWNER/NAME[@REVISION][:CONFIG][/SPLIT] for parquet files of the hub; if train names no split, the validation and test splits of the same data set are used too; test may lack labels (no column, or all empty or -1)",
+    "File of each split, or hub:OWNER/NAME[@REVISION][:CONFIG][/SPLIT] for parquet files of the hub; if train names no split, the validation and test splits of the same data set are used too; test may lack labels (no column, or all empty or -1); corpus has further texts, in the column positive, among which the answers of a query are searched",
   ),
   only: z.literal("test").optional().describe(
     "test = write the test split alone, which then needs labels: a test set that is added later changes nothing that was made of the other splits",
@@ -111,6 +112,9 @@ export const OwnData = Params.refine(
     (positive || !(negatives || score)) && !(negatives && score) &&
     (score || !scoreRange),
   "Expected positive with negatives or score, and scoreRange with score alone",
+).refine(
+  ({ files, positive, score }) => !files.corpus || (positive && !score),
+  "Expected a corpus with positive, without score",
 ).refine(
   ({ positive, pair, labels, separator, classes, ...others }) =>
     !positive || !(pair || labels || separator || classes ||

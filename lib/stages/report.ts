@@ -5,7 +5,7 @@ import {
   type ClassifierTraining,
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
-import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
+import { CORPUS, readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
 import {
   MANY_TOKENS_PER_WORD,
@@ -250,7 +250,8 @@ async function baselinesOf(
 }
 
 /**
- * The texts of scored examples, if their data set is connected.
+ * The texts of scored examples, if their data set is connected, then those of
+ * its corpus.
  *
  * @throws {Error} If it has other examples.
  */
@@ -283,12 +284,18 @@ async function textsOf(
       : given.length === labels.length &&
         given.every((target, i) => Math.fround(target) === labels[i]);
     if (same) {
-      return scored.map(({ text, pair, words, others }) => ({
-        text,
-        ...(pair !== undefined && { pair }),
-        ...(words && { words }),
-        ...(others && { others }),
-      }));
+      const corpus = Object.hasOwn(info.splits, CORPUS)
+        ? await readExamples(path, CORPUS)
+        : [];
+      return [
+        ...scored.map(({ text, pair, words, others }) => ({
+          text,
+          ...(pair !== undefined && { pair }),
+          ...(words && { words }),
+          ...(others && { others }),
+        })),
+        ...corpus.map(({ text }) => ({ text, others: [text] })),
+      ];
     }
     throw new Error(
       `"${stage}" scores other examples than "${source}" has: connect the data that were scored to "data"`,

@@ -1,5 +1,10 @@
+import { CORPUS } from "../artifacts/dataset.ts";
 import type { Outputs, ScoresInfo } from "../artifacts/scores.ts";
-import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
+import {
+  readLabelledTokens,
+  readTokens,
+  type TokensInfo,
+} from "../artifacts/tokens.ts";
 import {
   differentSequences,
   type EncodedExamples,
@@ -15,7 +20,7 @@ export interface ScoredSplit {
   readonly examples: LabelledExamples;
   /**
    * What a model computes of them: themselves, or for embeddings each of their
-   * different sequences once.
+   * different sequences once, and those of the corpus.
    */
   readonly evaluated: EncodedExamples;
   /** Metrics of the data, the main one first. */
@@ -66,8 +71,11 @@ export function readScoredSplit(
   const predictionsAt = (ranks: number, logits: Float32Array) =>
     atRanks(ranks, logits).map((it) => problem.predictions(it));
   const isEmbedded = problem.fromEmbeddings !== undefined;
+  const corpus = isEmbedded && Object.hasOwn(splits, CORPUS)
+    ? [readTokens(folder, info, CORPUS)]
+    : [];
   const { sequences, numbers } = isEmbedded
-    ? differentSequences(examples)
+    ? differentSequences(examples, ...corpus)
     : { sequences: examples, numbers: new Int32Array() };
   return {
     name,

@@ -198,7 +198,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
   const { params } = stages.get("data")!;
   assertEquals(params, {
     name: "answers",
-    files: { train: "a.csv", validation: "b.jsonl" },
+    files: { train: "a.csv", validation: "b.jsonl", corpus: null },
     holdout: 0.1,
     text: "question",
     pair: "answer",

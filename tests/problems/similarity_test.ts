@@ -85,6 +85,18 @@ Deno.test("outcomes of rankings are the queries above whose answers another text
   assertEquals(missed, [{ query: 2, example: 4, place: 2, found: 1 }]);
 });
 
+Deno.test("answers are ranked among further texts of a corpus, each different one once", () => {
+  const targets = [0, 1, 2, 3];
+  // Two queries with their answers, then three texts of which one is an answer.
+  const { values } = atAngles([0, 0.5, 2, 2.1, 0.2, 0.5, 0.3]);
+  const predictions = retrieval.fromEmbeddings!(
+    { values, numbers: Int32Array.of(0, 1, 2, 3, 4, 1, 6, 4) },
+    targets,
+  );
+  // Texts of the corpus are numbered after the two examples.
+  assertEquals([...predictions], [3, 2, 1, 0]);
+});
+
 Deno.test("a corpus of answers to one query has nothing to rank above them", () => {
   const targets = [0, 1, 0, 2];
   const predictions = retrieval.fromEmbeddings!(

@@ -17,6 +17,7 @@ async function searched({ run }: EngineStages) {
     files: {
       train: fixture("tiny-e2e/train.csv"),
       validation: fixture("tiny-e2e/validation.csv"),
+      corpus: fixture("tiny-e2e/train.csv"),
     },
     text: "mr",
     positive: "ref",

@@ -159,6 +159,35 @@ for (const [what, text, params, message] of REFUSED) {
     }));
 }
 
+Deno.test("a corpus has further texts, and rows whose answer it lacks are said with their lines", () =>
+  withFolder(async (folder) => {
+    const path = (name: string) => join(folder, name);
+    await Deno.writeTextFile(path("corpus.csv"), "positive\nx\nz\nw\n");
+    await Deno.writeTextFile(path("held.csv"), "anchor,positive\nb,x\nc,v\n");
+    const text = "anchor,positive\na,x\nb,y\n";
+    const files = {
+      train: path("a.csv"),
+      validation: path("held.csv"),
+      corpus: path("corpus.csv"),
+    };
+    const { output, info } = await read(folder, "a.csv", text, { files });
+    assertEquals(info.splits, { train: 2, validation: 2, corpus: 3 });
+    assertEquals((await readExamples(output, "corpus"))[1], {
+      index: 1,
+      text: "z",
+    });
+    assertEquals(info.faults, [
+      "validation: 1 of 2 rows with the texts of a row of train (line 2), so scores may be too high: remove duplicates from your files",
+      "validation: 1 of 2 rows with an answer that the corpus lacks (line 3); it is searched among as well: add it to the corpus, or correct what differs",
+    ]);
+    await Deno.writeTextFile(path("corpus.csv"), "positive,id\nx,1\n ,2\n");
+    await assertRejects(
+      () => read(folder, "a.csv", text, { files }),
+      SyntaxError,
+      "corpus.csv:3: A text is empty: write one, or remove the row",
+    );
+  }));
+
 Deno.test("-S missing=skip leaves out rows with an empty text", () =>
   withFolder(async (folder) => {
     const { examples } = await read(
