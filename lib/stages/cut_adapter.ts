@@ -37,7 +37,8 @@ export interface CutAdapter {
  * Reads the adapter of a stage, cut to the rank that its parameters or its
  * input `report` select.
  *
- * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
+ * @throws {Error} If these contradict each other, belong to another adapter, or
+ * exceed its rank.
  */
 export async function readCutAdapter(
   stage: CuttingStage,
@@ -53,8 +54,10 @@ export async function readCutAdapter(
  * The rank that a stage asks for: a number, the one that its input `report`
  * recommends, or by default the adapter's own.
  *
- * @param isLenient Whether the adapter's own is used if the report recommends none by default
- * @throws {Error} If parameters and report contradict each other, or the adapter does not serve the rank.
+ * @param isLenient Whether the adapter's own is used if the report recommends
+ * none by default
+ * @throws {Error} If parameters and report contradict each other, or the
+ * adapter does not serve the rank.
  */
 export async function requestedRank(
   { training }: Adapter,
@@ -86,7 +89,10 @@ export async function requestedRank(
   }
 }
 
-/** Merges the adapter of a stage into its model and writes an artifact of kind `model`. */
+/**
+ * Merges the adapter of a stage into its model and writes an artifact of kind
+ * `model`.
+ */
 export async function merge(
   stage: CuttingStage<{ readonly model: InputArtifact }>,
 ): Promise<void> {

@@ -21,7 +21,10 @@ type EmbeddingStage = CuttingStage<
   & { readonly texts: readonly string[] }
 >;
 
-/** Embeds the texts of a stage with its adapter at one rank, and writes an artifact of kind `embeddings`. */
+/**
+ * Embeds the texts of a stage with its adapter at one rank, and writes an
+ * artifact of kind `embeddings`.
+ */
 export async function embed(stage: EmbeddingStage): Promise<void> {
   const { params, inputs } = stage;
   const model = inputs.model.path;
@@ -60,7 +63,8 @@ export async function embed(stage: EmbeddingStage): Promise<void> {
  * What the model gives for the texts of a stage, before it is normalized,
  * `[texts, hidden]`.
  *
- * @param trainedLength Tokens to which the texts of the training were truncated; null if unknown
+ * @param trainedLength Tokens to which the texts of the training were
+ * truncated; null if unknown
  */
 async function pooledAt(
   rank: number,

@@ -87,7 +87,10 @@ function withoutAdapter({ classifier, ...ready }: Ready): Ready {
   };
 }
 
-/** Evaluates the model of a stage, which was trained without adapters, at rank 0. */
+/**
+ * Evaluates the model of a stage, which was trained without adapters, at rank
+ * 0.
+ */
 export async function evaluateModel(
   stage: Stage<
     UsageSettings & {

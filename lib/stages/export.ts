@@ -59,7 +59,10 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   );
 }
 
-/** The base model for the configuration of PEFT, which loads it from the hub or from a folder; `folder` is for the user to fill in if it cannot. */
+/**
+ * The base model for the configuration of PEFT, which loads it from the hub or
+ * from a folder; `folder` is for the user to fill in if it cannot.
+ */
 function baseModelOf(
   requested: string | undefined,
   { baseModel }: Adapter,

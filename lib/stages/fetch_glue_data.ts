@@ -21,7 +21,10 @@ import { hubOptions } from "./hub.ts";
 
 type FetchStage = Stage<GlueData>;
 
-/** Fetches a task of GLUE from the hub or a folder and writes an artifact of kind `dataset`. */
+/**
+ * Fetches a task of GLUE from the hub or a folder and writes an artifact of
+ * kind `dataset`.
+ */
 export async function fetchGlue(stage: FetchStage): Promise<void> {
   const { params, log, output } = stage;
   const task: GlueTask = GLUE_TASKS[params.task];

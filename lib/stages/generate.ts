@@ -23,7 +23,10 @@ import type {
   WritingSettings,
 } from "./settings.ts";
 
-/** Writes texts for a split at some ranks of the adapter of a stage, and an artifact of kind `scores` of these texts. */
+/**
+ * Writes texts for a split at some ranks of the adapter of a stage, and an
+ * artifact of kind `scores` of these texts.
+ */
 export async function generate(
   stage: Stage<
     & UsageSettings
@@ -120,7 +123,10 @@ type Prompt = Pick<Example, "text" | "messages">;
 /** Options of {@linkcode textWriter}. */
 type WriterOptions = WritingSettings & Pick<UsageSettings, "batchSize">;
 
-/** Writes texts as {@linkcode textWriter} does, once, with the progress of a stage. */
+/**
+ * Writes texts as {@linkcode textWriter} does, once, with the progress of a
+ * stage.
+ */
 export async function writeTexts(
   stage: Pick<Stage<unknown>, "progress" | "signal" | "log">,
   ready: Ready,
@@ -170,7 +176,10 @@ export async function textWriter(
   const textOf = (ids: readonly number[]) => tokenizer.decode(ids, isChat);
   const reader = { ...classifier, model: lastReader(classifier.model) };
 
-  /** @param hooks.written Called with the text so far of a prompt at a rank, by their numbers */
+  /**
+   * @param hooks.written Called with the text so far of a prompt at a rank, by
+   * their numbers
+   */
   async function write(
     prompts: readonly Prompt[],
     ranks: readonly number[],
@@ -203,7 +212,10 @@ export async function textWriter(
       cut: all.filter(({ length }) => length > room).length,
       /** Tokens of the prompts. */
       tokens: ids.flat().length,
-      /** Floating-point operations, counted by {@linkcode forwardFlops} without padding. */
+      /**
+       * Floating-point operations, counted by {@linkcode forwardFlops} without
+       * padding.
+       */
       flops: flops.reduce((sum, it) => sum + it, 0),
     };
   }

@@ -22,9 +22,9 @@ import type { RankChoice } from "./settings.ts";
 
 /**
  * Fits the last layer of the head for each of some ranks of the adapter of a
- * stage, and writes an artifact of kind `adapter` that serves these ranks. It is
- * fitted to what the adapter itself says of training texts at its own rank, or
- * to their labels, which the adapter has seen.
+ * stage, and writes an artifact of kind `adapter` that serves these ranks. It
+ * is fitted to what the adapter itself says of training texts at its own rank,
+ * or to their labels, which the adapter has seen.
  */
 export async function fitHeads(
   stage: AdapterStage<{
@@ -65,7 +65,8 @@ export async function fitHeads(
   const layer = lastLayer(adapter.tensors, model);
   const readSplit = isToLabels ? readLabelledTokens : readTokens;
   const tokens = readSplit(inputs.tokens.path, info, "train");
-  // A tenth of the cost of the training: a text is read at four ranks, without gradients.
+  // A tenth of the cost of the training: a text is read at four ranks, without
+  // gradients.
   const read = training.imported ? Infinity : training.examples;
   const usual = Math.min(Math.max(Math.round(read / 20), 300), 3000);
   const examples = sampled(tokens, params.examples ?? usual, training.seed);
@@ -141,7 +142,10 @@ export async function fitHeads(
   });
 }
 
-/** Most words of texts whose words have labels: their features take 0.2 GB at each rank of a model of base size. */
+/**
+ * Most words of texts whose words have labels: their features take 0.2 GB at
+ * each rank of a model of base size.
+ */
 const WORDS = 60_000;
 
 /** Draws up to `count` examples, in a random order. */
@@ -193,7 +197,10 @@ function sampled(
   };
 }
 
-/** The last layer of a head as one matrix, whose last column is the bias if there is one. */
+/**
+ * The last layer of a head as one matrix, whose last column is the bias if
+ * there is one.
+ */
 function lastLayer(
   tensors: Readonly<Record<string, TensorValues>>,
   model: Model,
@@ -215,7 +222,9 @@ function lastLayer(
   const values = Float64Array.from(given);
   return {
     values,
-    /** What the matrix takes, of the features of some examples: `[count, size]` */
+    /**
+     * What the matrix takes, of the features of some examples: `[count, size]`
+     */
     inputsOf: (features: Float32Array) => widened(features, () => 1),
     /** What the matrix makes of these, summed in float32: `[count, outputs]` */
     outputsOf: (inputs: Float32Array) =>

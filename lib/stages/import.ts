@@ -59,7 +59,8 @@ const UNKNOWN = "imported";
  * an export. Names of classes have precedence over their numbers.
  *
  * @throws {SyntaxError} If the classes do not fit the head.
- * @throws {RangeError | Error} If parameters, tokens and record contradict each other.
+ * @throws {RangeError | Error} If parameters, tokens and record contradict each
+ * other.
  */
 async function taskOf(
   { params: { source, task, labels }, inputs: { tokens } }: ImportingStage,

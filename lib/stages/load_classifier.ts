@@ -33,10 +33,12 @@ type ComputingStage = Pick<
 >;
 
 /**
- * Loads an artifact of kind `model` as a classifier. The engine must be running.
+ * Loads an artifact of kind `model` as a classifier. The engine must be
+ * running.
  *
  * @param problem By which the head is chosen
- * @param trained What is or was trained: adapters with the head (for example as in a `training.json`), the head, or all weights
+ * @param trained What is or was trained: adapters with the head (for example as
+ * in a `training.json`), the head, or all weights
  * @throws {SyntaxError} If the folder does not hold a supported encoder.
  */
 export function loadFolder(
@@ -51,7 +53,8 @@ export function loadFolder(
 /**
  * The parameters of an adapter, flat in the layout of a classifier, `[size]`.
  *
- * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
+ * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the
+ * model.
  */
 export function adapterValues(
   tensors: Adapter["tensors"],
@@ -116,7 +119,8 @@ export async function loadAdapter(
  * reports.
  *
  * @param unit What an example is called: `texts`
- * @returns `[ranks, examples, outputs]`, or of features `[ranks, examples, width]`
+ * @returns `[ranks, examples, outputs]`, or of features
+ * `[ranks, examples, width]`
  */
 export function logitsAt(
   stage: Pick<Stage<unknown>, "progress" | "signal">,
@@ -147,7 +151,8 @@ export type AdapterStage<Params> = Stage<
  * loads the model with the adapter.
  *
  * @throws {RangeError} As {@linkcode selectedRanks}.
- * @throws {Error} If training selected no best epoch, or the tokens have other classes or are for another model.
+ * @throws {Error} If training selected no best epoch, or the tokens have other
+ * classes or are for another model.
  */
 export async function openAdapter(
   stage: AdapterStage<unknown>,

@@ -45,10 +45,10 @@ export interface CardContent extends Omit<Loading, "problem" | "labels"> {
 }
 
 /**
- * Writes the `README.md` of an exported adapter: metadata as the hub reads them,
- * the code that loads it, its scores in the report of the stage, if any, and the
- * settings of the training. In the code, `"FOLDER"` stands for the folder of
- * the file or its repository.
+ * Writes the `README.md` of an exported adapter: metadata as the hub reads
+ * them, the code that loads it, its scores in the report of the stage, if any,
+ * and the settings of the training. In the code, `"FOLDER"` stands for the
+ * folder of the file or its repository.
  */
 export async function writeModelCard(
   { params, inputs: { report }, output }: CuttingStage,
@@ -95,7 +95,9 @@ export async function writeModelCard(
   await Deno.writeTextFile(join(output, "README.md"), text);
 }
 
-/** Code that loads the adapter with PEFT and, if it is a LoRA, in JavaScript. */
+/**
+ * Code that loads the adapter with PEFT and, if it is a LoRA, in JavaScript.
+ */
 function peftCode(
   { adapter: { training }, rank }: CutAdapter,
   content: CardContent,
@@ -180,7 +182,9 @@ function metricType(name: string): string {
   return METRIC_TYPES[name] ?? name;
 }
 
-/** Scores on a split with the interval and the seeds, and the report's verdict. */
+/**
+ * Scores on a split with the interval and the seeds, and the report's verdict.
+ */
 function scoreText({ comparison, score }: ReportedScore): string {
   const { examples, confidence, epoch, verdict } = comparison;
   const { metrics, interval, seeds } = score;
@@ -203,7 +207,10 @@ function scoreText({ comparison, score }: ReportedScore): string {
   return `${text}\n\n**${plain(verdict.headline)}** ${reasons}`;
 }
 
-/** Fields of `training.json` and of {@linkcode settingsText} that a card lists, with their names. */
+/**
+ * Fields of `training.json` and of {@linkcode settingsText} that a card lists,
+ * with their names.
+ */
 const SETTINGS = [
   ["method", "Method"],
   ["adapter", "Kind of adapter"],

@@ -48,7 +48,8 @@ export async function exportOnnx(
   const cut = await readCutAdapter(stage);
   const { adapter, rank } = cut;
   const { name, head } = problemOf(adapter.training);
-  // lib/serve and transformers.js would turn the outputs for labels into others.
+  // lib/serve and transformers.js would turn the outputs for labels into
+  // others.
   if (head === "language" || name === "multi-label") {
     throw new RangeError(
       `An adapter for "problem: ${name}" is not exported in ONNX: export it for PEFT`,
@@ -70,7 +71,10 @@ export async function exportOnnx(
   stage.log(`${what}, ${PRECISIONS[dtype]}`);
 }
 
-/** What a smaller type costs on the labelled examples of the tokens; nothing if there are none. */
+/**
+ * What a smaller type costs on the labelled examples of the tokens; nothing if
+ * there are none.
+ */
 async function lossInWords(
   { params, inputs, checkpoint, ...stage }: OnnxStage,
   written: WrittenModel,

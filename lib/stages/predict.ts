@@ -32,7 +32,10 @@ import { writeTexts } from "./generate.ts";
 import type { Prediction, Problem } from "../problems/problem.ts";
 import type { UsageSettings, WritingSettings } from "./settings.ts";
 
-/** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */
+/**
+ * Predicts the labels of a split with the adapter of a stage, at one rank, by
+ * default its own.
+ */
 export async function predict(
   stage: AdapterStage<{
     readonly split: string;
@@ -90,7 +93,10 @@ type ClassifyingStage = CuttingStage<
   }
 >;
 
-/** Classifies the texts of a stage with its adapter at one rank, or writes what follows them. */
+/**
+ * Classifies the texts of a stage with its adapter at one rank, or writes what
+ * follows them.
+ */
 export async function classify(stage: ClassifyingStage): Promise<void> {
   const { params, inputs } = stage;
   const model = inputs.model.path;
@@ -184,7 +190,10 @@ async function predictionsOf(
   });
 }
 
-/** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
+/**
+ * Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have
+ * names only if it was exported here.
+ */
 export async function adapterIn(
   folder: string,
   model: string,

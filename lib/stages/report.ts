@@ -231,7 +231,10 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
   );
 }
 
-/** Texts without a training for the prompts of written texts, if their data set is connected. */
+/**
+ * Texts without a training for the prompts of written texts, if their data set
+ * is connected.
+ */
 async function baselinesOf(
   { problem, task, split }: ScoresInfo,
   data: Artifacts,
@@ -383,7 +386,10 @@ async function readTrained(
   return { artifact, training: await read(path), digest };
 }
 
-/** The record of an adapter; nothing of a model that was trained without adapters. */
+/**
+ * The record of an adapter; nothing of a model that was trained without
+ * adapters.
+ */
 function recordOf({ training }: TrainedArtifact): Partial<AdapterRecord> {
   return "imported" in training ? training : {};
 }

@@ -119,7 +119,9 @@ export const trainingSettings = {
 
 const probability = z.number().gt(0).lt(1);
 
-/** Probability from which a label is predicted, of texts that may have several. */
+/**
+ * Probability from which a label is predicted, of texts that may have several.
+ */
 export const threshold = probability.optional().describe(
   "Of texts that may have several labels, the probability from which one is predicted; default 0.5",
 );
@@ -226,7 +228,9 @@ export const CUT_INPUTS = {
   ...REPORT_INPUT,
 } as const;
 
-/** Parameters that select the rank at which an adapter is exported or merged. */
+/**
+ * Parameters that select the rank at which an adapter is exported or merged.
+ */
 export const rankToTake = {
   rank: z.union([z.int().min(1), z.literal("recommended")]).optional().describe(
     'Rank to use; "recommended" is the one that the input report recommends, and the default if there is a report; otherwise the default is the rank of the adapter',

@@ -28,7 +28,10 @@ function textsIn(
   return [...read, ...others, ...completions];
 }
 
-/** Tokenizes the data set of a stage for its model and writes an artifact of kind `tokens`. */
+/**
+ * Tokenizes the data set of a stage for its model and writes an artifact of
+ * kind `tokens`.
+ */
 export async function tokenize(
   { params, inputs, output, progress, log, metric }: Stage<{
     readonly maxLength?: number | undefined;

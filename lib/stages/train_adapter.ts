@@ -22,7 +22,10 @@ import { adapterValues } from "./load_classifier.ts";
 import type { AdapterTrainingStage } from "./settings.ts";
 import { runTraining } from "./training.ts";
 
-/** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
+/**
+ * Trains an adapter by a schedule on the tokens of a stage and writes an
+ * artifact of kind `adapter`.
+ */
 export async function trainAdapter(
   stage: AdapterTrainingStage,
   schedule: Schedule,
@@ -99,11 +102,14 @@ export async function trainAdapter(
 /**
  * Initial parameters of a training that continues from an adapter: its LoRA
  * values, and its head or a new one, since its task may have other classes. An
- * adapter of a lower rank keeps its product; the rows beyond it add nothing yet.
+ * adapter of a lower rank keeps its product; the rows beyond it add nothing
+ * yet.
  *
  * @param initial Flat parameters with a new head, `[size]`
- * @throws {RangeError} If its rank is higher, alpha, modules or model differ, or both are of one method with different scaling.
- * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
+ * @throws {RangeError} If its rank is higher, alpha, modules or model differ,
+ * or both are of one method with different scaling.
+ * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the
+ * model.
  */
 export function startFrom(
   { baseModel, training, tensors }: Omit<Adapter, "best">,
@@ -154,7 +160,10 @@ export function startFrom(
   return values;
 }
 
-/** What an adapter and a training that continues from it must have in common, besides what their layouts show. */
+/**
+ * What an adapter and a training that continues from it must have in common,
+ * besides what their layouts show.
+ */
 type Compared =
   & Pick<Adapter, "baseModel">
   & Pick<AdapterRecord, "alpha" | "scaling" | "targetModules">;

@@ -56,7 +56,8 @@ interface TrainingPlan
   /**
    * Changes the initial parameters.
    *
-   * @param fresh Flat, `[size]`, of the classifier at the first rank of its training
+   * @param fresh Flat, `[size]`, of the classifier at the first rank of its
+   * training
    */
   readonly startFrom?:
     | ((fresh: Float32Array, first: ClassifierShape) => Float32Array)
@@ -67,8 +68,10 @@ interface TrainingPlan
  * Trains the model of a stage on its tokens, from the stage's checkpoint if
  * there is one, and reports progress and seconds.
  *
- * @returns The classifier with its values, and the fields of `training.json` that every method has
- * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
+ * @returns The classifier with its values, and the fields of `training.json`
+ * that every method has
+ * @throws {Error} If a split is missing or has no labels, or the tokens were
+ * made for another model.
  */
 export async function runTraining(
   stage: TrainingStage,
@@ -174,7 +177,10 @@ export async function runTraining(
   return { ...classifier, values, best, record };
 }
 
-/** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
+/**
+ * Trains a model without adapters on the tokens of a stage and writes an
+ * artifact of kind `classifier`.
+ */
 export async function trainClassifier(
   stage: TrainingStage,
   method: Bound,
@@ -264,7 +270,11 @@ function classWeightsOf(
   return weights;
 }
 
-/** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0, or if lower values are better its negative, which must be finite. */
+/**
+ * Scores an epoch by its logits: the mean of the data's main metric over the
+ * ranks, where an undefined one counts as 0, or if lower values are better its
+ * negative, which must be finite.
+ */
 export function scoreEpoch(
   split: ScoredSplit,
   evaluated: readonly number[],

@@ -1,8 +1,8 @@
 /**
- * A process that writes texts for the page of `deno task try`. Its argument is a
- * {@linkcode WriterStart} as JSON. It prints the ranks, then for each request, a
- * line of JSON with an id, a text and a rank, the text so far, token by token. A
- * request ends the one before.
+ * A process that writes texts for the page of `deno task try`. Its argument is
+ * a {@linkcode WriterStart} as JSON. It prints the ranks, then for each
+ * request, a line of JSON with an id, a text and a rank, the text so far, token
+ * by token. A request ends the one before.
  */
 import { readAdapter } from "../peft/adapter.ts";
 import { servedRanks } from "../artifacts/training.ts";

@@ -191,7 +191,10 @@ Deno.test("export-adapter and merge reject a split without rank: recommended", (
     }
   }));
 
-/** A report on DyLoRA and LoRA, which can be rewritten, and an export that goes by it. */
+/**
+ * A report on DyLoRA and LoRA, which can be rewritten, and an export that goes
+ * by it.
+ */
 interface Reported {
   readonly comparison: Comparison;
   readonly dylora: MethodSummary;

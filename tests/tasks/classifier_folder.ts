@@ -8,7 +8,10 @@ import {
 } from "../../lib/engine/safetensors/reader.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 
-/** Writes a model folder again, below a folder, with a classification head of zeros; gives its path. */
+/**
+ * Writes a model folder again, below a folder, with a classification head of
+ * zeros; gives its path.
+ */
 export function classifierFolder(
   folder: string,
   model: string,

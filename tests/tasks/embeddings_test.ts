@@ -1,4 +1,7 @@
-/** Embeddings of an adapter, as the engine, sentence-transformers, lib/serve and transformers.js give them. */
+/**
+ * Embeddings of an adapter, as the engine, sentence-transformers, lib/serve and
+ * transformers.js give them.
+ */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import {
@@ -30,7 +33,10 @@ const TEXTS = [
 ];
 const MAX_LENGTH = 40;
 
-/** A sentence encoder: a folder, and how it is to pool tokens if it does not say so. */
+/**
+ * A sentence encoder: a folder, and how it is to pool tokens if it does not say
+ * so.
+ */
 interface Encoder {
   readonly folder: string;
   readonly pooling?: Pooling;
@@ -62,7 +68,10 @@ const FIELDS = {
   lasttoken: "pooling_mode_lasttoken",
 };
 
-/** The folder of an encoder, or a copy below another folder that says how it pools tokens. */
+/**
+ * The folder of an encoder, or a copy below another folder that says how it
+ * pools tokens.
+ */
 function modelOf({ folder, pooling }: Encoder, below: string): string {
   if (pooling === undefined) return folder;
   const copy = Deno.makeTempDirSync({ dir: below });
@@ -239,7 +248,8 @@ Deno.test({
   fn: () =>
     withEngineStages(async (stages) => {
       const { run, folder } = stages;
-      // Of a text that it truncates, transformers.js drops the last special token.
+      // Of a text that it truncates, transformers.js drops the last special
+      // token.
       const short = TEXTS.slice(0, 2);
       // Of decoders, transformers.js runs those with caches of keys alone.
       for (const encoder of ENCODERS.slice(0, 3)) {

@@ -15,27 +15,39 @@ const fixtures = join(import.meta.dirname!, "../../fixtures");
 type Params = Readonly<Record<string, unknown>>;
 type Inputs = Readonly<Record<string, string | readonly string[]>>;
 
-/** Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny RTE. */
+/**
+ * Stages of a model, by default the tiny RoBERTa, on a few examples of the tiny
+ * RTE.
+ */
 export interface EngineStages {
   /** A folder for more artifacts. */
   readonly folder: string;
   /** The artifacts that trainings and evaluations need. */
   readonly given: { readonly model: string; readonly tokens: string };
-  /** Runs a task, which must succeed, in this process, where the engine is started once; gives the folder of its artifact. */
+  /**
+   * Runs a task, which must succeed, in this process, where the engine is
+   * started once; gives the folder of its artifact.
+   */
   run(
     task: string,
     params: Params,
     inputs?: Inputs,
     given?: Partial<Stage<never>>,
   ): Promise<string>;
-  /** Runs a task in this process, whether it succeeds or not: its log, or why it failed. */
+  /**
+   * Runs a task in this process, whether it succeeds or not: its log, or why it
+   * failed.
+   */
   attempt(
     task: string,
     params: Params,
     inputs?: Inputs,
     given?: Partial<Stage<never>>,
   ): Promise<{ readonly code: 0 | 1; readonly text: string }>;
-  /** Runs a task as the scheduler does, in a process with the permissions that it declares. */
+  /**
+   * Runs a task as the scheduler does, in a process with the permissions that
+   * it declares.
+   */
   sandboxed(
     task: string,
     params: Params,

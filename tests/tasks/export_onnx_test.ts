@@ -16,7 +16,10 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const ONNX_JS = Deno.env.get("ONNX_JS");
 const TEXTS = ["A film that stays.", "It rained, and nobody came to see it!"];
-/** Transformers.js has no classes for the classification of sequences by decoders. */
+/**
+ * Transformers.js has no classes for the classification of sequences by
+ * decoders.
+ */
 const names = tinyEncoders.filter((name) => !["llama", "qwen3"].includes(name));
 const LABELS = ["bad", "good", "so-so"];
 const TRAINING = { ...REFERENCE_TRAINING, labels: LABELS, maxLength: 48 };
@@ -240,7 +243,10 @@ Deno.test("export-onnx refuses the adapter of another model", () =>
     );
   }));
 
-/** What a program prints that reads its code from standard input, in the folder of the project. */
+/**
+ * What a program prints that reads its code from standard input, in the folder
+ * of the project.
+ */
 async function printed(
   program: string,
   args: readonly string[],

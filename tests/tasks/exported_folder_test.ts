@@ -139,7 +139,10 @@ const PREFIXED = {
 };
 const PAIRS = [["The FILM, café 你好!", "is great"], ["a", "B"]] as const;
 
-/** Models, changes of their `tokenizer.json`, and their `tokenizer_config.json`, if they have one. */
+/**
+ * Models, changes of their `tokenizer.json`, and their `tokenizer_config.json`,
+ * if they have one.
+ */
 const TOKENIZERS: readonly (readonly [
   name: string,
   settings: object,

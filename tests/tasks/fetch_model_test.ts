@@ -47,7 +47,9 @@ const MODULES = JSON.stringify(
 );
 const POOLING = '{"pooling_mode_cls_token": true}';
 
-/** The files of a tiny model with what a sentence encoder says of its pooling. */
+/**
+ * The files of a tiny model with what a sentence encoder says of its pooling.
+ */
 function sentenceEncoder(): Record<string, Uint8Array<ArrayBuffer>> {
   const tiny = join(fixtures, "tiny-bert");
   const files = [...Deno.readDirSync(tiny)].map(({ name }) =>

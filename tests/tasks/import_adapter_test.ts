@@ -81,7 +81,8 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
           adapter: imported.output,
         });
         for (const file of exportAdapter.output.files) {
-          // The model card of an imported adapter cannot say how it was trained.
+          // The model card of an imported adapter cannot say how it was
+          // trained.
           if (file === "README.md") continue;
           assertEquals(
             await Deno.readFile(join(again.output, file)),
@@ -97,7 +98,8 @@ Deno.test("import-adapter reads a rank per module and keeps every bit at these r
     const model = join(fixtures, "tiny-roberta");
     const whole = referenceTensors("roberta");
     const names = modulesOf(Object.keys(whole));
-    // Ranks 1, 2, 4: scales alpha / b of 8, 4, 2, each a power of two of the others.
+    // Ranks 1, 2, 4: scales alpha / b of 8, 4, 2, each a power of two of the
+    // others.
     const ranks = new Map(names.map((name, i) => [name, [1, 4, 2, 1][i]!]));
     const rankOf = (name: string) => ranks.get(modulesOf([name])[0] ?? "");
     const cut = Object.entries(whole).reduce<AdapterTensors>(

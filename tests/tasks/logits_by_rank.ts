@@ -1,7 +1,10 @@
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import type { EngineStages } from "./engine_stages.ts";
 
-/** Logits of the validation split by rank, `[examples, labels]`, as evaluate-ranks computes them. */
+/**
+ * Logits of the validation split by rank, `[examples, labels]`, as
+ * evaluate-ranks computes them.
+ */
 export async function logitsByRank(
   { run }: EngineStages,
   inputs: Readonly<Record<"model" | "tokens" | "adapter", string>>,

@@ -22,14 +22,20 @@ export interface PeftRequest {
   };
 }
 
-/** Logits, flat, of each adapter and model of a request, and of the adapter that PEFT made. */
+/**
+ * Logits, flat, of each adapter and model of a request, and of the adapter that
+ * PEFT made.
+ */
 export interface PeftLogits {
   readonly adapters: number[][];
   readonly models: number[][];
   readonly written?: number[];
 }
 
-/** PEFT in a process of its own that answers many requests, since importing PyTorch takes seconds. */
+/**
+ * PEFT in a process of its own that answers many requests, since importing
+ * PyTorch takes seconds.
+ */
 export class PeftProcess {
   readonly #process: Deno.ChildProcess;
   readonly #requests: WritableStreamDefaultWriter<Uint8Array>;

@@ -89,7 +89,8 @@ for (
     },
   );
 
-  // PEFT can adapt neither the head of DistilBERT, which it saves, nor DeBERTa's pooler, which is random.
+  // PEFT can adapt neither the head of DistilBERT, which it saves, nor
+  // DeBERTa's pooler, which is random.
   if (!["tiny-distilbert", "tiny-deberta"].includes(name)) {
     test(
       "evaluate-ranks computes what PEFT computes from an adapter on all linear modules, those of the pretrained head included",
@@ -120,7 +121,8 @@ for (
         if (name !== "tiny-deberta") {
           return await compareImport(stages, model!, config);
         }
-        // The tiny model has no pooler, and PEFT saves "classifier" and "score".
+        // The tiny model has no pooler, and PEFT saves "classifier" and
+        // "score".
         const { message } = await assertRejects(
           () => compareImport(stages, model!, config),
           SyntaxError,
@@ -228,7 +230,10 @@ async function compareImport(
   assertSameBits((await readAdapter(again.output)).tensors, tensors);
 }
 
-/** Writes an adapter as an artifact below a folder, by default a random one; gives its path. */
+/**
+ * Writes an adapter as an artifact below a folder, by default a random one;
+ * gives its path.
+ */
 async function saved(
   folder: string,
   model: string,

@@ -12,7 +12,10 @@ import type { HeadName } from "../../lib/engine/models/model.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 
-/** Tensors of an adapter of random values, none of them zero, for a model folder. */
+/**
+ * Tensors of an adapter of random values, none of them zero, for a model
+ * folder.
+ */
 export function randomAdapter(
   folder: string,
   rank: number,

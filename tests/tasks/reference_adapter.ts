@@ -16,7 +16,10 @@ const SETTINGS: DyloraSettings = {
   sourceRanks: [],
 };
 
-/** That of the adapters in fixtures/references, which PEFT made, as a training of DyLoRA. */
+/**
+ * That of the adapters in fixtures/references, which PEFT made, as a training
+ * of DyLoRA.
+ */
 export const REFERENCE_TRAINING: Training = {
   method: { name: "dylora", ...SETTINGS },
   imported: false,
@@ -71,7 +74,9 @@ export async function readTraining(folder: string): Promise<Training> {
   return record;
 }
 
-/** The adapter that PEFT made on the tiny model of a family, by PEFT's names. */
+/**
+ * The adapter that PEFT made on the tiny model of a family, by PEFT's names.
+ */
 export function referenceTensors(family: string): Record<string, TensorValues> {
   using file = SafetensorsFile.open(join(REFERENCES, `${family}.safetensors`));
   return Object.fromEntries(

@@ -303,7 +303,8 @@ Deno.test("report gives the size of adapters, and the seconds and losses of each
     await stages.reduce("lora-svd", 4, 0, { reduction: 0.5, evaluation: 3 });
     const { json } = await stages.report();
     const [{ methods }] = json.comparisons as [Comparison];
-    // Rows of 8 and columns of 6 values in two modules; 2 x 8 weights and 2 biases.
+    // Rows of 8 and columns of 6 values in two modules; 2 x 8 weights and 2
+    // biases.
     for (const { size } of methods) {
       assertEquals(size, { perRank: 28, others: 18 });
     }
@@ -508,7 +509,8 @@ Deno.test("report lists the most confident mistakes, with their texts if the dat
     const { json, markdown, page } = await stages.report();
     const { method, rank, classes, worst } = json.comparisons[0]!.mistakes;
     assertEquals([method, rank], [0, 2]);
-    // At rank 2, every fifth example from the second on is wrong, by the same margin.
+    // At rank 2, every fifth example from the second on is wrong, by the same
+    // margin.
     const { label, prediction, probability, ...place } = worst[1]!;
     assertEquals(place, { example: 6, text: "text 6", pair: "<pair> 6" });
     assertEquals([label, prediction], ["not_equivalent", "equivalent"]);

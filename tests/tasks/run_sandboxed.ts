@@ -23,7 +23,10 @@ export interface SandboxedResult {
 export interface SandboxOptions {
   /** Environment variables of the scheduler. */
   readonly env?: Readonly<Record<string, string>>;
-  /** The artifacts for each input, or their folders where a task asks for no more. */
+  /**
+   * The artifacts for each input, or their folders where a task asks for no
+   * more.
+   */
   readonly inputs?: Readonly<
     Record<string, string | readonly (string | InputArtifact)[]>
   >;

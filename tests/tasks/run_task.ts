@@ -15,7 +15,8 @@ export interface TaskResult {
  *
  * @param folder Where to make that folder.
  * @param inputs Folders of the artifacts for each input.
- * @param given What the stage is given otherwise than by default: its engine, a checkpoint, a signal.
+ * @param given What the stage is given otherwise than by default: its engine, a
+ * checkpoint, a signal.
  */
 export async function runTask<Params extends z.ZodObject>(
   task: Task<Params>,

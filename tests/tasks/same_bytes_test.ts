@@ -1,4 +1,7 @@
-/** The same training gives the same adapter on one machine, whatever its process has done before and however often it was interrupted. */
+/**
+ * The same training gives the same adapter on one machine, whatever its process
+ * has done before and however often it was interrupted.
+ */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { digestOf } from "../../lib/artifacts/json_file.ts";

@@ -1,4 +1,7 @@
-/** Predictions of an exported adapter for real sentences, beside those of PEFT and transformers with their own tokens. */
+/**
+ * Predictions of an exported adapter for real sentences, beside those of PEFT
+ * and transformers with their own tokens.
+ */
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { readDatasetInfo } from "../../lib/artifacts/dataset.ts";

@@ -128,7 +128,10 @@ export class TrainedStages {
     }
   }
 
-  /** Adds the reduction of a LoRA to all ranks below its own, and its evaluation. */
+  /**
+   * Adds the reduction of a LoRA to all ranks below its own, and its
+   * evaluation.
+   */
   async reduce(
     method: "lora-svd" | "lora-truncated",
     rank: number,

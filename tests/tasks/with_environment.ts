@@ -1,4 +1,7 @@
-/** Calls a function while environment variables have other values; those without one are deleted. */
+/**
+ * Calls a function while environment variables have other values; those without
+ * one are deleted.
+ */
 export async function withEnvironment<T>(
   env: Readonly<Record<string, string | undefined>>,
   body: () => Promise<T> | T,
