@@ -176,7 +176,7 @@ const DECIMAL_COMMA = /^(\s*[+-]?\d*),(\d+\s*)$/;
  * a `.tsv` or `.csv` the first line, of a `.jsonl` the objects up to those that
  * have them.
  *
- * @throws {SyntaxError} As {@linkcode readTable} , if it lacks a column or has
+ * @throws {SyntaxError} As {@linkcode readTable}, if it lacks a column or has
  * it twice.
  */
 export async function checkHeader(

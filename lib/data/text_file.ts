@@ -128,7 +128,7 @@ export function checkLine(length: number, place: string, max = MAX_LINE) {
  *
  * @param encoding As in {@linkcode readText}
  * @param options.keepsMark Whether a byte-order mark stays
- * @throws {SyntaxError} As {@linkcode readText} , or if a line has more than 64
+ * @throws {SyntaxError} As {@linkcode readText}, or if a line has more than 64
  * Mi characters.
  */
 export async function* readLines(

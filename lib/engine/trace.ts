@@ -181,7 +181,7 @@ function tensorsIn(of: object, path = ""): [path: string, tf.Tensor][] {
 
 /**
  * Records and lists with other tensors in place of theirs, in the order of
- * {@linkcode tensorsIn} .
+ * {@linkcode tensorsIn}.
  */
 function withTensors<T>(of: T, others: readonly TensorMetadata[]): T {
   const next = others.values();

@@ -24,7 +24,10 @@ export type Metric = (predictions: Values, labels: Values) => number;
 /** Metrics of examples by name. */
 export type Metrics = Readonly<Record<string, Metric>>;
 
-/** A prediction for a text, as `classification.json` has it; null is what its problem does not give. */
+/**
+ * A prediction for a text, as `classification.json` has it; fields of other
+ * problems are null.
+ */
 export interface Prediction {
   /** The most probable class. */
   readonly label: string | null;

@@ -149,10 +149,10 @@ export async function readAdapter(
   const tensors = [...file.tensors]
     .map(([name, { dtype, shape }]): NamedTensor => ({ name, dtype, shape }));
   for (const [pattern, method] of OTHER_METHODS) {
-    const found = tensors.find(({ name }) => pattern.test(name));
-    if (found === undefined) continue;
+    const tensor = tensors.find(({ name }) => pattern.test(name));
+    if (tensor === undefined) continue;
     throw fault(
-      `${method} cannot be resized (tensor "${found.name}"); merge it into its model, and extract a LoRA`,
+      `${method} cannot be resized (tensor "${tensor.name}"); merge it into its model, and extract a LoRA`,
     );
   }
   const configs = config === undefined ? configsIn(file.metadata, fault) : [{
@@ -162,28 +162,32 @@ export async function readAdapter(
   }];
 
   const carried: NamedTensor[] = [];
-  const found = new Map<string, Partial<Record<Role, NamedTensor>>>();
+  const byModule = new Map<string, Partial<Record<Role, NamedTensor>>>();
   for (const tensor of tensors) {
     const [module, role] = roleOf(tensor.name);
     if (role === undefined) {
       carried.push(tensor);
       continue;
     }
-    const own = found.get(module) ?? {};
-    if (own[role] !== undefined) {
-      const [a, b] = [own[role], tensor].map(({ name }) => `"${name}"`);
-      throw fault(`module "${module}" has two of a kind, ${a} and ${b}`);
+    const roles = byModule.get(module) ?? {};
+    const other = roles[role];
+    if (other !== undefined) {
+      throw fault(
+        `module "${module}" has two of a kind, "${other.name}" and "${tensor.name}"`,
+      );
     }
-    found.set(module, { ...own, [role]: tensor });
+    byModule.set(module, { ...roles, [role]: tensor });
   }
-  if (found.size === 0) {
+  if (byModule.size === 0) {
     const names = carried.slice(0, 3).map(({ name }) => `"${name}"`);
     throw fault(`it has no LoRA tensors, but ${names.join(", ")}`);
   }
-  if (found.size > MAX_MODULES) {
-    throw fault(`it has ${found.size} modules; the maximum is ${MAX_MODULES}`);
+  if (byModule.size > MAX_MODULES) {
+    throw fault(
+      `it has ${byModule.size} modules; the maximum is ${MAX_MODULES}`,
+    );
   }
-  const modules = [...found].map(([name, { a, b, mid, alpha }]) => {
+  const modules = [...byModule].map(([name, { a, b, mid, alpha }]) => {
     if (a === undefined || b === undefined) {
       const lone = (a ?? b ?? mid ?? alpha)!.name;
       throw fault(

@@ -51,10 +51,10 @@ export async function trainAdapter(
   const {
     useRslora = start !== undefined && usesRslora(start.training.scaling),
   } = params;
-  const given = params.scaling ?? schedule.scaling;
-  const scaling = useRslora ? { rslora: given } : given;
+  const plainScaling = params.scaling ?? schedule.scaling;
+  const scaling = useRslora ? { rslora: plainScaling } : plainScaling;
   const settings = z.object(schedule.settings).parse(params);
-  const own = {
+  const settled = {
     method: Method.parse({ name: schedule.name, ...settings }),
     imported: false,
     reducedBy: null,
@@ -70,13 +70,13 @@ export async function trainAdapter(
       `"loraDropout: ${loraDropout}" is not supported with "adapter: ${adapter}", whose frozen product PEFT drops as well: use 0, or "adapter: ${kindNamed().name}"`,
     );
   }
-  const compared = { ...own, baseModel };
+  const compared = { ...settled, baseModel };
   const trained = await runTraining(stage, {
-    trained: own,
-    objective: schedule.objective(settings, own),
+    trained: settled,
+    objective: schedule.objective(settings, settled),
     alpha,
     scaling,
-    ranks: servedRanks(own),
+    ranks: servedRanks(settled),
     startFrom: start &&
       ((...fresh) => startFrom(start, ...fresh, compared, params.startHead)),
   });
@@ -87,7 +87,7 @@ export async function trainAdapter(
     baseModel,
     training: {
       ...record,
-      ...own,
+      ...settled,
       start: start === undefined ? null : {
         method: methodName(provenanceOf(start.training)),
         task: start.training.task,
@@ -106,6 +106,7 @@ export async function trainAdapter(
  * yet.
  *
  * @param initial Flat parameters with a new head, `[size]`
+ * @param next The training that continues
  * @throws {RangeError} If its rank is higher, alpha, modules or model differ,
  * or both are of one method with different scaling.
  * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the
@@ -115,26 +116,24 @@ export function startFrom(
   { baseModel, training, tensors }: Omit<Adapter, "best">,
   initial: Float32Array,
   { model, layout }: ClassifierShape,
-  own: Compared & ProvenanceRecord,
+  next: Compared & ProvenanceRecord,
   head: AdapterTrainingStage["params"]["startHead"] = "new",
 ): Float32Array {
   const { outputs } = problemOf(training);
-  const theirs = parameterLayout(model, outputs, training);
-  const [theirMethod, ownMethod] = [training, own].map((it) =>
-    methodName(provenanceOf(it))
-  );
-  const isSameMethod = theirMethod === ownMethod;
-  const found = {
-    ...inWords({ ...training, baseModel }, theirs),
-    ...(theirs.rank < layout.rank && { rank: undefined }),
+  const layoutBefore = parameterLayout(model, outputs, training);
+  const isSameMethod = methodName(provenanceOf(training)) ===
+    methodName(provenanceOf(next));
+  const before = {
+    ...inWords({ ...training, baseModel }, layoutBefore),
+    ...(layoutBefore.rank < layout.rank && { rank: undefined }),
     ...(!isSameMethod && { scaling: undefined }),
     // PEFT notes whatever path or name the model was loaded by.
     ...(training.imported && { model: undefined }),
   };
-  for (const [name, expected] of Object.entries(inWords(own, layout))) {
-    const other = found[name as keyof typeof found];
-    const known = other !== undefined && expected !== undefined;
-    if (known && other !== expected) {
+  for (const [name, expected] of Object.entries(inWords(next, layout))) {
+    const other = before[name as keyof typeof before];
+    const areKnown = other !== undefined && expected !== undefined;
+    if (areKnown && other !== expected) {
       const remedy = name === "rank"
         ? "train with at least that rank"
         : `use the same ${name} for both`;
@@ -143,12 +142,13 @@ export function startFrom(
       );
     }
   }
-  const start = adapterValues(tensors, { model, layout: theirs });
+  const start = adapterValues(tensors, { model, layout: layoutBefore });
   const values = initial.slice();
   // At its own rank, each has the scale that PEFT gives it.
-  const ratio = divisorAt(layout.rank, own.scaling) /
-    divisorAt(theirs.rank, training.scaling);
-  for (const { name, module, offset, shape } of theirs.entries.values()) {
+  const ratio = divisorAt(layout.rank, next.scaling) /
+    divisorAt(layoutBefore.rank, training.scaling);
+  const { entries } = layoutBefore;
+  for (const { name, module, offset, shape } of entries.values()) {
     if (module === undefined && head === "new") continue;
     const factor = name.endsWith(`.${LORA_B}`) ? ratio : 1;
     values.set(

@@ -160,7 +160,7 @@ export class ModelTokenizer {
    *
    * @returns The tokens, the index of the one before each token to write, and
    * the ids of these
-   * @throws {SyntaxError} As {@linkcode encodePrompt} , or if the tokenizer has
+   * @throws {SyntaxError} As {@linkcode encodePrompt}, or if the tokenizer has
    * no token that ends a text.
    */
   encodeCompletion(

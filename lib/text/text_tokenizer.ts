@@ -43,7 +43,7 @@ export interface TextTokenizer {
   /**
    * Ids of a text, and where each stands in it, without white space around it.
    *
-   * @throws {RangeError} As {@linkcode encode} , or if the normalizer changes
+   * @throws {RangeError} As {@linkcode encode}, or if the normalizer changes
    * characters by their neighbours.
    */
   encodePlaced(

@@ -86,7 +86,7 @@ export function logitsOf(
 
 /**
  * Splits a flat parameter vector into tensors by name. Inverse of
- * {@linkcode joinParameters} .
+ * {@linkcode joinParameters}.
  */
 export function splitParameters(
   flat: tf.Tensor1D,

@@ -506,7 +506,7 @@ export interface Pass<T> extends WithHeads<T> {
   first(x: T): T;
   /**
    * The last token of each sequence that is not this one of padding, or without
-   * one, the last that is not masked; shaped as {@linkcode first} .
+   * one, the last that is not masked; shaped as {@linkcode first}.
    */
   last(x: T, padToken: number | undefined): T;
   /**

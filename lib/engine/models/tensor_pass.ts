@@ -191,12 +191,14 @@ export class TensorPass extends WithHeads<Activation>
       : options.bias;
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const sequences = largest(parts);
-    const [q, k, v] = [query, key, value].map((it) => inHeads(it, sequences));
-    const context = attention(q!, k!, v!, {
+    const q = inHeads(query, sequences);
+    const k = inHeads(key, sequences);
+    const v = inHeads(value, sequences);
+    const context = attention(q, k, v, {
       mask: this.#mask(sequences),
       // One that all sequences share stays one.
       bias: bias && inHeads(bias, bias.value.shape[0] === 1 ? 1 : sequences),
-      scale: options.scale ?? 1 / Math.sqrt(q!.shape[3]),
+      scale: options.scale ?? 1 / Math.sqrt(q.shape[3]),
       dropout: this.#dropout(options.dropout),
       ...reachOf(causal, this.tokens > window + 1 ? window : Infinity),
       at: query.at && repeated(query.at.reshape([-1, 1, 1, 1]), sequences),

@@ -270,7 +270,7 @@ const softmax = fused(
 );
 
 /**
- * Gradient of {@linkcode softmax} , which recomputes the probabilities from the
+ * Gradient of {@linkcode softmax}, which recomputes the probabilities from the
  * logarithm of their sums.
  */
 const softmaxGradient = fused(

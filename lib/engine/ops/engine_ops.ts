@@ -94,8 +94,9 @@ function randomBits(
 ): tf.Tensor {
   const size = elementCount(shape);
   const positions = tf.range(0, size, 1, "int32");
-  const [key1, key2] = [0, 1].map((i) => key.slice([i], [1]));
-  return hash(hash(xor(positions, key1!)).add(key2!)).reshape([...shape]);
+  const key1 = key.slice([0], [1]);
+  const key2 = key.slice([1], [1]);
+  return hash(hash(xor(positions, key1)).add(key2)).reshape([...shape]);
 }
 
 /**

@@ -118,13 +118,14 @@ function geluSlope(z: tf.Tensor): tf.Tensor {
   }
   const x = z.clipByValue(-BOUND, BOUND);
   const square = x.square();
-  const [p, q] = [NUMERATOR, DENOMINATOR].map((factors) =>
+  const polynomial = (factors: readonly number[]) =>
     factors.slice(0, -1).reduceRight<tf.Tensor>(
       (sum, factor) => sum.mul(square).add(factor),
       tf.scalar(factors.at(-1)!),
-    )
-  );
-  return x.mul(p!.div(q!)).add(0.5);
+    );
+  const numerator = polynomial(NUMERATOR);
+  const denominator = polynomial(DENOMINATOR);
+  return x.mul(numerator.div(denominator)).add(0.5);
 }
 
 const ACTIVATIONS = {

@@ -62,10 +62,10 @@ export function rotaryAngles(
     { length: tokens * half },
     (_, i) => (start + Math.floor(i / half)) * frequencies[i % half]!,
   );
-  const [cos, sin] = [Math.cos, Math.sin].map((of) =>
-    tf.tensor2d(values.map(of), [tokens, half])
-  );
-  return [cos!, sin!];
+  return [
+    tf.tensor2d(values.map(Math.cos), [tokens, half]),
+    tf.tensor2d(values.map(Math.sin), [tokens, half]),
+  ];
 }
 
 /**
@@ -247,7 +247,7 @@ function shift(x: tf.Tensor, order: number[]): tf.Tensor {
 }
 
 /**
- * Gradient of {@linkcode shift} : its inverse, with 0 for elements that belong
+ * Gradient of {@linkcode shift}: its inverse, with 0 for elements that belong
  * to no pair.
  */
 function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {

@@ -166,7 +166,7 @@ export function allocateStrings(
 }
 
 /**
- * Frees the strings of a tensor of {@linkcode allocateStrings} , which nothing
+ * Frees the strings of a tensor of {@linkcode allocateStrings}, which nothing
  * else may use.
  */
 export function freeStrings(

@@ -1,7 +1,7 @@
 /**
  * The one door to `@tensorflow/tfjs-node-gpu`, whose backend and kernels run
  * every operation. What the package reaches for in its native addon,
- * `TFJSBinding`, is {@linkcode NodeBinding} ; what is changed of the package,
+ * `TFJSBinding`, is {@linkcode NodeBinding}; what is changed of the package,
  * and used of it and of tfjs-core although it is private, is here, with the
  * reason.
  */

@@ -12,7 +12,7 @@ import type { Named } from "../trace.ts";
 /**
  * The sequences of some examples padded to one length, in memory; all arrays
  * `[sequences, seq]` unless said otherwise. Training and evaluation convert it
- * to tensors with {@linkcode batchTensors} .
+ * to tensors with {@linkcode batchTensors}.
  */
 export interface Batch {
   readonly shape: [sequences: number, seq: number];

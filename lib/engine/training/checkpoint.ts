@@ -2,7 +2,7 @@ import * as z from "zod";
 import { ifThere } from "../../files/files.ts";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
-import { seededRandom } from "../random.ts";
+import { type Random, seededRandom } from "../random.ts";
 import type { StateValues } from "./adamw.ts";
 
 /** All that training needs to continue as if it had not been interrupted. */
@@ -24,22 +24,31 @@ const figure = z.number().nullable().transform((value) => value ?? NaN);
  * Scores of the parameters after an epoch, on examples that they were not
  * trained on.
  */
-export const EpochScores = z.strictObject({
+export interface EpochScores {
   /** From 1. */
-  epoch: z.int().min(1),
+  epoch: number;
   /** Optimizer steps taken. */
-  step: z.int().min(1),
+  step: number;
   /** Score that selects the best epoch: higher is better. */
-  score: z.number(),
-  /** Metrics by name, in ascending order of rank. */
-  ranks: z.array(z.strictObject({
+  score: number;
+  /** In ascending order of rank. */
+  ranks: {
     /** 0 without adapters. */
+    rank: number;
+    /** By name; NaN where a metric is undefined. */
+    metrics: Record<string, number>;
+  }[];
+}
+
+export const EpochScores = z.strictObject({
+  epoch: z.int().min(1),
+  step: z.int().min(1),
+  score: z.number(),
+  ranks: z.array(z.strictObject({
     rank: z.int().nonnegative(),
     metrics: z.record(z.string(), figure),
   })).min(1),
-});
-
-export type EpochScores = z.output<typeof EpochScores>;
+}) satisfies z.ZodType<EpochScores>;
 
 /** The epoch with the highest score, the earliest on a tie. */
 export function bestEpoch(
@@ -48,34 +57,49 @@ export function bestEpoch(
   return epochs.toSorted((a, b) => b.score - a.score)[0];
 }
 
+/** Progress of a training, apart from its tensors. */
+export interface TrainingProgress {
+  /** Optimizer steps taken. */
+  step: number;
+  /** Tokens seen, padding not counted. */
+  tokens: number;
+  /** Tokens computed, padding included. */
+  paddedTokens: number;
+  /** Floating-point operations, as `trainingFlops()` counts them. */
+  flops: number;
+  /** Mean loss since the previous entry, at regular steps. */
+  losses: { step: number; loss: number }[];
+  /** Sum of the losses since the last entry. */
+  pendingLoss: number;
+  /** State of the generator of shuffles at the start of the current epoch. */
+  shuffles: Random["state"];
+  /** State of the generator of ranks after the last step. */
+  ranks: Random["state"];
+  /** Seconds of training, over all attempts. */
+  seconds: number;
+  /** Scores of the epochs so far, if they are evaluated. */
+  epochs: EpochScores[];
+  /** Seconds of their evaluations, over all attempts. */
+  evaluationSeconds: number;
+}
+
 const count = z.int().min(0).default(0);
 const seconds = z.number().nonnegative().default(0);
 const generator = z.tuple([z.int(), z.int(), z.int(), z.int()]).readonly();
 const Progress = z.strictObject({
-  /** Optimizer steps taken. */
   step: count,
-  /** Tokens seen, padding not counted. */
   tokens: count,
-  /** Tokens computed, padding included. */
   paddedTokens: count,
-  /** Floating-point operations, as `trainingFlops()` counts them. */
   flops: z.number().nonnegative().default(0),
-  /** Mean loss since the previous entry, at regular steps. */
   losses: z.array(z.strictObject({ step: z.int().min(0), loss: z.number() }))
     .default([]),
-  /** Sum of the losses since the last entry. */
   pendingLoss: z.number().default(0),
-  /** State of the generator of shuffles at the start of the current epoch. */
   shuffles: generator,
-  /** State of the generator of ranks after the last step. */
   ranks: generator,
-  /** Seconds of training, over all attempts. */
   seconds,
-  /** Scores of the epochs so far, if they are evaluated. */
   epochs: z.array(EpochScores).default([]),
-  /** Seconds of their evaluations, over all attempts. */
   evaluationSeconds: seconds,
-});
+}) satisfies z.ZodType<TrainingProgress>;
 
 /** Progress before the first step. */
 export function initialProgress(seed: number): TrainingProgress {
@@ -84,9 +108,6 @@ export function initialProgress(seed: number): TrainingProgress {
     ranks: seededRandom(seed, "rank").state,
   });
 }
-
-/** Progress of a training, apart from its tensors. */
-export type TrainingProgress = z.output<typeof Progress>;
 
 /** Writes a checkpoint, replacing the previous one atomically. */
 export function saveCheckpoint(

@@ -234,8 +234,8 @@ export async function evaluateRanks(
 }
 
 /**
- * Floating-point operations of {@linkcode evaluateRanks} , counted like those
- * of {@linkcode forwardFlops} .
+ * Floating-point operations of {@linkcode evaluateRanks}, counted like those
+ * of {@linkcode forwardFlops}.
  */
 export function evaluationFlops(
   classifier: ClassifierShape,

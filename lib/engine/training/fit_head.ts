@@ -163,10 +163,10 @@ function meanLoss(
   const normalEquations = async (pull: number) => {
     const { features } = inputs;
     const products = tf.tidy(() => {
-      const [targets, weights] = [inputs.targets, inputs.weights]
-        .map((it) => it.expandDims(1));
-      const error = features.matMul(layerOf(start), false, true).sub(targets!);
-      return features.mul(weights!).matMul(features.concat(error, 1), true);
+      const targets = inputs.targets.expandDims(1);
+      const weights = inputs.weights.expandDims(1);
+      const error = features.matMul(layerOf(start), false, true).sub(targets);
+      return features.mul(weights).matMul(features.concat(error, 1), true);
     });
     flops += 2 * count * size * (size + 2);
     const values = await products.data();
