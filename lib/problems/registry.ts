@@ -168,10 +168,14 @@ export function checkSameLabels(
   if (areSameLabels({ ...trained, isChat }, used)) return;
   const inWords = (it: TaskProblem) => problemOf(it).inWords(it.task);
   const trainedFor = inWords({ ...trained, isChat });
-  const read = isChat ? "messages" : "completion";
-  const remedy = problemOf(trained).head === "language"
-    ? `that fetch-data reads by "${read}"`
-    : "with the same classes in the same order";
+  const remedies: Readonly<Record<string, string>> = {
+    language: `that fetch-data reads by "${
+      isChat ? "messages" : "completion"
+    }"`,
+    embedding: 'that fetch-data reads by "positive"',
+  };
+  const remedy = remedies[problemOf(trained).head] ??
+    "with the same classes in the same order";
   throw new Error(
     `The model was trained for ${trainedFor}, but the ${what} are for ${
       inWords(used)
@@ -179,11 +183,17 @@ export function checkSameLabels(
   );
 }
 
-/** True if two problems are of one kind, with the same classes in the same order. */
+/**
+ * True if two problems are of one kind, with the same classes in the same
+ * order, or if both are solved by embeddings.
+ */
 export function areSameLabels(a: ProblemFields, b: ProblemFields): boolean {
   const problem = problemOf(a);
   const other = problemOf(b);
-  return problem.name === other.name && problem.matches(other);
+  const areEmbeddings = [problem, other]
+    .every(({ head }) => head === "embedding");
+  return areEmbeddings ||
+    problem.name === other.name && problem.matches(other);
 }
 
 /**

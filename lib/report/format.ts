@@ -129,8 +129,9 @@ export function metricTitle(
   return `${metricInWords(metric)}${of}${unit}`;
 }
 
-/** A text with its first letter in upper case. */
+/** A text with its first letter in upper case, but for names such as nDCG. */
 export function capitalized(text: string): string {
+  if (/^[a-z][A-Z]/.test(text)) return text;
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 

@@ -55,3 +55,15 @@ Deno.test("checkSameLabels() tells conversations from completions, unless nothin
   );
   checkSameLabels({ ...language, imported: true }, chat);
 });
+
+Deno.test("checkSameLabels() takes pairs with scores for an adapter of texts that belong together, since an embedding is one for both", () => {
+  const searched = { task: "mine", problem: "retrieval", labels: null };
+  const scored = { task: "pairs", problem: "similarity", labels: null };
+  checkSameLabels(searched, scored);
+  checkSameLabels(scored, searched);
+  assertThrows(
+    () => checkSameLabels(searched, { task: "numbers", labels: null }),
+    Error,
+    'trained for texts that belong together, "mine", but the tokens are for the regression "numbers": connect tokens that fetch-data reads by "positive"',
+  );
+});
