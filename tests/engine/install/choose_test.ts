@@ -65,35 +65,41 @@ Deno.test("selectEngine() takes the CUDA build if there is an NVIDIA driver", as
   assertMatch(arm.reason, /on the CPU: CUDA is supported on Linux x86-64 only/);
 });
 
-Deno.test("selectEngine() falls back to webgpu and wasm for auto, and says why", async () => {
-  const gpu = await selectEngine(
-    "auto",
-    fakeHost({ target: WINDOWS, adapter: GPU }),
-  );
-  assertEquals(gpu.engine, "webgpu");
-  assertMatch(
-    gpu.reason,
+/** Machines that cannot run tensorflow, and what `auto` takes there and why. */
+const FALLBACKS: Readonly<
+  Record<
+    string,
+    readonly [
+      host: Parameters<typeof fakeHost>[0],
+      expected: Partial<EngineChoice>,
+      reason: RegExp,
+    ]
+  >
+> = {
+  "with a GPU": [
+    { target: WINDOWS, adapter: GPU },
+    { engine: "webgpu" },
     /^WebGPU on A GPU; not tensorflow: There is no libtensorflow that can be loaded on "x86_64-pc-windows-msvc"/,
-  );
-  const software = await selectEngine(
-    "auto",
-    fakeHost({ target: WINDOWS, adapter: LAVAPIPE }),
-  );
-  assertEquals(software.engine, "wasm");
-  assertMatch(
-    software.reason,
+  ],
+  "with a software adapter": [
+    { target: WINDOWS, adapter: LAVAPIPE },
+    { engine: "wasm" },
     /not webgpu: The only WebGPU adapter, "llvmpipe", is a software one/,
-  );
-  const none = await selectEngine(
-    "auto",
-    fakeHost({ target: "x86_64-apple-darwin" }),
-  );
-  assertEquals(none.identity, "wasm tfjs 4.22.0");
-  assertMatch(
-    none.reason,
+  ],
+  "without an adapter": [
+    { target: "x86_64-apple-darwin" },
+    { engine: "wasm", identity: "wasm tfjs 4.22.0" },
     /"x86_64-apple-darwin"; not webgpu: No WebGPU adapter was found$/,
-  );
-});
+  ],
+};
+
+for (const [what, [host, expected, reason]] of Object.entries(FALLBACKS)) {
+  Deno.test(`selectEngine() falls back to ${expected.engine} for auto ${what}, and says why`, async () => {
+    const choice = await selectEngine("auto", fakeHost(host));
+    assertEquals({ ...choice, ...expected }, choice);
+    assertMatch(choice.reason, reason);
+  });
+}
 
 Deno.test("selectEngine() rejects a requested engine that cannot run here", async () => {
   const assertUnsupported = async (
