@@ -105,15 +105,17 @@ export function differentSequences(
   const offsets = [0];
   for (const set of sets) {
     for (let s = 0; s < set.offsets.length - 1; s++) {
-      const own = set.ids.subarray(set.offsets[s], set.offsets[s + 1]);
-      const ownTypes = set.types.subarray(set.offsets[s], set.offsets[s + 1]);
-      const key = `${own};${ownTypes}`;
+      const start = set.offsets[s];
+      const end = set.offsets[s + 1];
+      const sequenceIds = set.ids.subarray(start, end);
+      const sequenceTypes = set.types.subarray(start, end);
+      const key = `${sequenceIds};${sequenceTypes}`;
       let number = numberOf.get(key);
       if (number === undefined) {
         number = numberOf.size;
         numberOf.set(key, number);
-        ids.push(...own);
-        types.push(...ownTypes);
+        ids.push(...sequenceIds);
+        types.push(...sequenceTypes);
         offsets.push(ids.length);
       }
       numbers.push(number);

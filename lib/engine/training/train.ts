@@ -184,9 +184,9 @@ export async function train(
     if (evaluate !== undefined && progress.epochs.length < epoch) {
       showProgress(`scoring epoch ${epoch}`);
       const values = await optimizer.valuesAt(lastPhase);
-      await scoreEpoch(state, epoch, values, evaluate, hooks);
+      await evaluateEpoch(state, epoch, values, evaluate, hooks);
     }
-    if (progress.step === steps) break;
+    if (progress.step >= steps) break;
 
     const shuffles = restoreRandom(progress.shuffles);
     const batches = epochBatches(
@@ -298,7 +298,7 @@ async function takeStep(
  *
  * @param values Flat parameters of the last phase, `[size]`
  */
-async function scoreEpoch(
+async function evaluateEpoch(
   state: TrainingState,
   epoch: number,
   values: Float32Array,
