@@ -127,7 +127,9 @@ async function sourceChanges(
   { blobs }: Store,
   listings: Listings,
 ): Promise<Change[]> {
-  const filesOf = async (listing = "") => {
+  const filesOf = async (listing: string | undefined) => {
+    // A source that only one of the two has.
+    if (listing === undefined) return undefined;
     const text = listings.get(listing) ?? await blobs.text(listing);
     return text === undefined ? undefined : filesIn(text);
   };

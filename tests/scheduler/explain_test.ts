@@ -131,6 +131,27 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   assertEquals(reason, "source data data/a changed");
 });
 
+Deno.test("explain() names a source that a stage no longer has", async () => {
+  using project = new TestProject();
+  project.write("a", "first");
+  project.write("b", "second");
+  project.task(
+    "read",
+    "return Deno.readTextFileSync(params.a).length;",
+    { rest: "sources: (params: any) => params," },
+  );
+  const stagesOf = (params: Record<string, string>) => (
+    { s: { task: "read", params } }
+  );
+  await project.run(stagesOf({ a: "a", b: "b" }));
+  const graph = await project.graph(stagesOf({ a: "a" }));
+  const { decision } = await explain(graph, "s", project.settings());
+  assertEquals(
+    decision.state === "run" ? decision.reason : "",
+    "source b was removed",
+  );
+});
+
 Deno.test("openStageLog() finds the log of a result, of a failed run and of a run in progress", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
