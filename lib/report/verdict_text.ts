@@ -298,9 +298,9 @@ function trainingText({ reference }: Decision, facts: VerdictFacts): string[] {
   return [
     `The model without an adapter has ${
       inWords(reference.referenceScore)
-    }: ${reference.title} at rank ${reference.rank} has ${gain}${
+    }; ${reference.title} at rank ${reference.rank} brings ${gain}${
       pointsOf(facts)
-    } more.`,
+    }.`,
   ];
 }
 
