@@ -74,12 +74,12 @@ export async function writeAdapter(
     const fault = faultOf(it, training);
     if (fault) throw new TypeError(`Cannot save the adapter: ${fault}`);
   }
-  const known = { baseModel, ...training };
-  await writePeftFiles(folder, known, tensors);
+  const facts = { baseModel, ...training };
+  await writePeftFiles(folder, facts, tensors);
   if (best !== undefined) {
     const subfolder = join(folder, "best");
     await Deno.mkdir(subfolder);
-    await writePeftFiles(subfolder, known, best);
+    await writePeftFiles(subfolder, facts, best);
   }
   if (heads !== undefined) {
     writeSafetensors(join(folder, HEADS_FILE), headsByName(heads));

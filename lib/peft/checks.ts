@@ -45,13 +45,14 @@ export function findAdapterFault(
   const layerOf = (module: string) => /\.(\d+)\.(.+)$/.exec(module) ?? [];
   const layers = 1 +
     Math.max(...modules.map((it) => Number(layerOf(it)[1] ?? 0)));
-  for (
-    const own of Map.groupBy(modules, (it) => it.replace(/\.\d+\./, ".*."))
-      .values()
-  ) {
+  const byLayer = Map.groupBy(
+    modules,
+    (it) => it.replace(/\.\d+\./, ".*."),
+  );
+  for (const ofLayers of byLayer.values()) {
     // A module has the same shape in every layer.
     const sizes: Record<string, number> = { rank };
-    for (const module of own) {
+    for (const module of ofLayers) {
       for (const [suffix, { shape }] of Object.entries(kind.tensors)) {
         const name = `${module}.${suffix}`;
         for (const [i, size] of shape.entries()) {
@@ -63,9 +64,9 @@ export function findAdapterFault(
         if (fault !== undefined) return fault;
       }
     }
-    const [, , name] = layerOf(own[0]!);
-    if (name !== undefined && own.length !== layers) {
-      return `module "${name}" has LoRA tensors in ${own.length} of ${layers} layers`;
+    const [, , name] = layerOf(ofLayers[0]!);
+    if (name !== undefined && ofLayers.length !== layers) {
+      return `module "${name}" has LoRA tensors in ${ofLayers.length} of ${layers} layers`;
     }
   }
 }
@@ -76,11 +77,11 @@ export function shapeFault(
   name: string,
   expected: readonly number[],
 ): string | undefined {
-  const found = tensors[name]?.shape;
-  if (found === undefined) return `tensor "${name}" is missing`;
-  return String(found) === String(expected)
+  const shape = tensors[name]?.shape;
+  if (shape === undefined) return `tensor "${name}" is missing`;
+  return String(shape) === String(expected)
     ? undefined
-    : `tensor "${name}" has shape [${found}], expected [${expected}]`;
+    : `tensor "${name}" has shape [${shape}], expected [${expected}]`;
 }
 
 /**
@@ -149,14 +150,14 @@ function misfitOf(tensors: Shapes, model: Model): string | undefined {
     const { module, of } = adapterTensor(name) ?? {};
     if (module === undefined) continue;
     const target = modelNameOf(module, model);
-    const own = model.tensors.get(`${target}.weight`);
-    if (own === undefined) {
+    const moduleShape = model.tensors.get(`${target}.weight`);
+    if (moduleShape === undefined) {
       return `the model, a ${model.architecture.type}, has no module "${target}"`;
     }
-    const [outputs, inputs] = own;
+    const [outputs, inputs] = moduleShape;
     const sizes = { rank: undefined, inputs, outputs };
     if (of!.shape.some((it, i) => (sizes[it] ?? shape[i]) !== shape[i])) {
-      return `tensor "${name}" has shape [${shape}], and the module [${own}]`;
+      return `tensor "${name}" has shape [${shape}], and the module [${moduleShape}]`;
     }
   }
 }

@@ -12,9 +12,9 @@ export const BaseModelConfig = z.looseObject({
  */
 const byName = (value: z.ZodNumber) =>
   z.record(z.string(), value).refine(
-    (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
+    (pattern) => Object.keys(pattern).every((name) => /^[\w.]+$/.test(name)),
     "A module pattern other than a name suffix is not supported; write out the module names",
-  ).nullish().transform((found) => found ?? {});
+  ).nullish().transform((pattern) => pattern ?? {});
 
 /**
  * Values of `init_lora_weights` that leave the model's weights unchanged.
@@ -71,8 +71,8 @@ export function refuseFields(fields: Readonly<Record<string, string>>) {
     context: z.RefinementCtx,
   ) => {
     for (const [field, what] of Object.entries(fields)) {
-      const found = config[field];
-      if (!found || Object.keys(found).length === 0 && found !== true) continue;
+      const value = config[field];
+      if (!value || Object.keys(value).length === 0 && value !== true) continue;
       context.addIssue({
         code: "custom",
         path: [field],

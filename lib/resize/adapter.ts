@@ -333,9 +333,9 @@ function configsIn(
     );
   }
   const prefixes = Map.groupBy(entries, ([key]) => /^(.*\.)?/.exec(key)![0]);
-  return [...prefixes].map(([prefix, found]) => {
+  return [...prefixes].map(([prefix, ofPrefix]) => {
     const fields = Object.fromEntries(
-      found.map(([key, value]) => [key.slice(prefix.length), value]),
+      ofPrefix.map(([key, value]) => [key.slice(prefix.length), value]),
     );
     const { success, data, error } = ResizableConfig.safeParse({
       peft_type: "LORA",
@@ -357,18 +357,18 @@ export function weightedSum(
 ): Adapter {
   const [[first]] = adapters as [readonly [Adapter, number]];
   const modules = new Map<string, Module>();
-  for (const [{ path, carried, modules: own }, weight] of adapters) {
+  for (const [{ path, carried, modules: added }, weight] of adapters) {
     const fault = (message: string) =>
       new SyntaxError(`"${path}" cannot be added: ${message}`);
     if (path !== first.path && carried.length > 0) {
       throw fault(`it has tensor "${carried[0]!.name}", which is not LoRA`);
     }
-    if (modules.size > 0 && !own.some(({ name }) => modules.has(name))) {
+    if (modules.size > 0 && !added.some(({ name }) => modules.has(name))) {
       throw fault(
-        `it has no module of "${first.path}", but "${own[0]!.name}"`,
+        `it has no module of "${first.path}", but "${added[0]!.name}"`,
       );
     }
-    for (const module of own) {
+    for (const module of added) {
       const { name, inputs, outputs, rank } = module;
       const before = modules.get(name) ?? { ...module, parts: [], rank: 0 };
       if (before.inputs !== inputs || before.outputs !== outputs) {

@@ -52,14 +52,16 @@ export async function findAdapter(
     chosenOf(source, names, `"${join(folder, "FILE.safetensors")}"`),
     (name) => join(folder, name),
   );
-  const own = Deno.realPathSync(folder);
+  const realFolder = Deno.realPathSync(folder);
   for (const path of files.others.values()) {
     const file = Deno.realPathSync(path);
     if (!Deno.statSync(file).isFile) {
       throw new SyntaxError(`"${path}" is not a file: remove it`);
     }
     // The hub's cache has links to its blobs.
-    if ([own, join(own, "../../blobs")].includes(dirname(file))) continue;
+    if ([realFolder, join(realFolder, "../../blobs")].includes(dirname(file))) {
+      continue;
+    }
     throw new SyntaxError(
       `"${path}" is a link to "${file}", outside of the adapter: copy that file, or remove the link`,
     );
@@ -100,17 +102,17 @@ function chosenOf(
       `"${source}" has "${WEIGHTS}" without "${CONFIG}", which has its ranks and scales: add that file of the same adapter`,
     );
   }
-  const found = names.filter((name) => name.endsWith(".safetensors"));
-  if (found.length === 1 && !isPeft) return found;
+  const weights = names.filter((name) => name.endsWith(".safetensors"));
+  if (weights.length === 1 && !isPeft) return weights;
   const pickle = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
   const remedy = pickle === undefined
     ? ""
     : `; "${pickle}" is a Python pickle: save it as safetensors`;
   throw new SyntaxError(
-    isPeft || found.length === 0
+    isPeft || weights.length === 0
       ? `"${source}" has no "${WEIGHTS}" with "${CONFIG}" and no other safetensors file${remedy}`
-      : `"${source}" has ${found.length} safetensors files: name one, ${example}, of ${
-        quoted(found)
+      : `"${source}" has ${weights.length} safetensors files: name one, ${example}, of ${
+        quoted(weights)
       }`,
   );
 }
