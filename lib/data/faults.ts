@@ -81,18 +81,14 @@ export function faultsOfLists(
  *
  * @param rows Rows whose values are a text, one that is near it, and others
  * that are not
- * @param texts Number of columns of texts, all by default
  */
-export function faultsOfTexts(
-  rows: readonly Row[],
-  texts = rows[0]!.values.length,
-): string[] {
+export function faultsOfTexts(rows: readonly Row[]): string[] {
   const near = new Map<unknown, Set<unknown>>();
   for (const { values: [text, other] } of rows) {
     near.getOrInsertComputed(text, () => new Set()).add(other);
   }
   const contradicting = rows.filter(({ values: [text, , ...others] }) =>
-    others.slice(0, texts - 2).some((it) => near.get(text)!.has(it))
+    others.some((it) => near.get(text)!.has(it))
   );
   const equal = rows.filter(({ values: [text, other] }) => text === other);
   return [

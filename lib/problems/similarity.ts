@@ -1,4 +1,4 @@
-import { faultsOfTexts } from "../data/faults.ts";
+import { repeatedRows } from "../data/faults.ts";
 import { describeValue, textIn, toNumber } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import { EMBEDDED, EMBEDDING, product, unitRows } from "./embedding.ts";
@@ -149,7 +149,7 @@ export const scoredPairColumn: LabelColumn = {
       const most = scores.reduce((a, b) => Math.max(a, b));
       return `pairs of texts with scores from ${least} to ${most}`;
     },
-    faults: (rows) => faultsOfTexts(rows.map((row) => pairIn(row).row), 2),
+    faults: (rows) => repeatedRows(rows.map((row) => pairIn(row).row)),
     usualMetrics: () => Object.keys(METRICS),
   }),
 };
