@@ -1,7 +1,7 @@
 /**
  * The words of a text, the entities that tags of them mark, as seqeval finds
- * and counts them, and the tags that a scheme forbids. It imports nothing, since
- * users of lib/serve have it in their bundle.
+ * and counts them, and the tags that a scheme forbids. It imports nothing,
+ * since users of lib/serve have it in their bundle.
  */
 
 /** UTF-16 units of a text from `start` up to, and without, `end`. */

@@ -30,12 +30,16 @@ interface SummedMetric {
   score(sums: readonly number[]): number;
 }
 
-/** F1 by counts: of labels that are predicted and right, predicted, labelled. */
+/**
+ * F1 by counts: of labels that are predicted and right, predicted, labelled.
+ */
 function f1(hits: number, predicted: number, labelled: number): number {
   return predicted + labelled === 0 ? 0 : 2 * hits / (predicted + labelled);
 }
 
-/** Hits, predictions and occurrences of each label, one label after the other. */
+/**
+ * Hits, predictions and occurrences of each label, one label after the other.
+ */
 const BY_LABEL: Pick<SummedMetric, "width" | "statistics"> = {
   width: (labels) => 3 * labels,
   statistics: (marked, labelled) =>

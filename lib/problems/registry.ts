@@ -48,7 +48,9 @@ export const METRICS = [
   ...new Set(KINDS.flatMap(({ metrics }) => Object.keys(metrics))),
 ];
 
-/** 1 for a metric of which higher values are better, -1 for one of lower ones. */
+/**
+ * 1 for a metric of which higher values are better, -1 for one of lower ones.
+ */
 export function signOf(metric: string): 1 | -1 {
   return KINDS.some(({ lower }) => lower?.includes(metric)) ? -1 : 1;
 }
@@ -87,7 +89,8 @@ export function problemNamed(name: string): ProblemKind {
 }
 
 /**
- * The problem of an artifact; one that names none is of an earlier version, which had classes or a regression.
+ * The problem of an artifact; one that names none is of an earlier version,
+ * which had classes or a regression.
  *
  * @param starts Of words that are scored, where those of each text start
  */
@@ -139,7 +142,9 @@ export function headOfTask(peftTask: string): HeadName {
   return KINDS.find((it) => it.peftTask === peftTask)!.head;
 }
 
-/** The problem of a head with this many outputs, of which nothing else is known. */
+/**
+ * The problem of a head with this many outputs, of which nothing else is known.
+ */
 export function problemOfOutputs(
   outputs: number,
   head: HeadName = "sequence",
@@ -200,7 +205,8 @@ export function areSameLabels(a: ProblemFields, b: ProblemFields): boolean {
  * Scores predictions by metrics.
  *
  * @returns Value by name; NaN if undefined (null in JSON)
- * @throws {RangeError} If there are no examples, or a different number of predictions
+ * @throws {RangeError} If there are no examples, or a different number of
+ * predictions
  */
 export function scoresOf(
   problem: Problem,

@@ -68,13 +68,15 @@ export function formOf(words: Iterable<string>): WordForm {
 }
 
 /**
- * Reads texts with tagged words from rows: words and their tags as two lists, or
- * a text and the spans of its entities, each `{ start, end, label }` in
+ * Reads texts with tagged words from rows: words and their tags as two lists,
+ * or a text and the spans of its entities, each `{ start, end, label }` in
  * characters as Python counts them.
  *
- * @param rows Rows whose values are the words or the text, then tags or spans, unless they are not known.
+ * @param rows Rows whose values are the words or the text, then tags or spans,
+ * unless they are not known.
  * @param scheme That of the tags that spans become
- * @param widened Gets the place of each span that ends inside a word, and is taken to the end of the word.
+ * @param widened Gets the place of each span that ends inside a word, and is
+ * taken to the end of the word.
  * @throws {SyntaxError} With the places of all faults.
  */
 export function readTagged(
@@ -192,7 +194,8 @@ function entitiesIn(
  * Texts whose tags are allowed in their scheme, in BIO if that is IOB1.
  *
  * @param scheme That of the training set
- * @param onForbidden Called with what is wrong, if the scheme forbids tags and they are to be repaired; otherwise they are refused
+ * @param onForbidden Called with what is wrong, if the scheme forbids tags and
+ * they are to be repaired; otherwise they are refused
  * @throws {SyntaxError} With the places of all tags that the scheme forbids
  */
 export function checkTags(
@@ -242,7 +245,10 @@ export function mixedTags(texts: readonly TaggedText[]): string[] {
     : [];
 }
 
-/** The classes of tags: `O`, then those of each type; of plain tags, all that occur. */
+/**
+ * The classes of tags: `O`, then those of each type; of plain tags, all that
+ * occur.
+ */
 export function tagClasses(
   texts: readonly TaggedText[],
   scheme: Scheme,

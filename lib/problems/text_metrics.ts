@@ -17,7 +17,10 @@ export interface WrittenText {
 interface TextMetric {
   /** Number of statistics of a unit. */
   readonly width: number;
-  /** Makes a function that gives the statistics of a unit; it may look at the references of all. */
+  /**
+   * Makes a function that gives the statistics of a unit; it may look at the
+   * references of all.
+   */
   statistics(all: readonly WrittenText[]): (unit: WrittenText) => number[];
   /** @param sums Statistics, summed over units */
   score(sums: readonly number[]): number;
