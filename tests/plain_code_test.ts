@@ -18,6 +18,22 @@ const DERIVING = ["ReturnType", "Parameters"];
 /** Functions of the system whose types depend on the types that are loaded. */
 const TIMERS = ["setTimeout", "setInterval"];
 
+/** Names that say where a value comes from, and not what it is. */
+const VAGUE = ["own", "found", "given", "known"];
+
+/** Rooms that have no such names left. */
+const NAMED = ["lib/engine/", "lib/peft/", "lib/resize/", "lib/text/"];
+
+/** Nodes that declare a name which is directly in them. */
+const DECLARING = [
+  "ArrayPattern",
+  "ArrowFunctionExpression",
+  "FunctionDeclaration",
+  "FunctionExpression",
+  "RestElement",
+  "VariableDeclarator",
+];
+
 type AssignmentNode =
   | Deno.lint.AssignmentExpression
   | Deno.lint.UpdateExpression;
@@ -59,6 +75,27 @@ const RULES: Deno.lint.Plugin = {
         };
         return { AssignmentExpression: check, UpdateExpression: check };
       },
+    },
+    /** A value that is named by where it comes from. */
+    "no-vague-name": {
+      create: (context) => ({
+        Identifier(node) {
+          const isNamed = NAMED.some((it) => context.filename.includes(it));
+          if (!isNamed || !VAGUE.includes(node.name)) return;
+          const { parent } = node;
+          const isInitial = parent.type === "VariableDeclarator" &&
+            parent.init === node;
+          const isBody = parent.type === "ArrowFunctionExpression" &&
+            parent.body === node;
+          const isUnpacked = parent.type === "Property" &&
+            parent.value === node && parent.parent.type === "ObjectPattern";
+          const isDeclared = DECLARING.includes(parent.type) && !isInitial &&
+            !isBody;
+          if (isDeclared || isUnpacked) {
+            context.report({ node, message: "a name that says too little" });
+          }
+        },
+      }),
     },
     /** A contract that is derived from a function: `ReturnType<typeof f>`. */
     "no-derived-contract": {
