@@ -9,12 +9,12 @@ import { heldEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { dataOf, datasetInfo, writesTexts } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
-import { adapterStage, recommendedFor } from "./stage_result.ts";
+import { adapterConfig, adapterStage, recommendedFor } from "./stage_result.ts";
 
 export const tryCommand = command`
   try PIPELINE [STAGE]
 
-  Serve a page that classifies texts as you type them, or writes what follows them, at any rank of an adapter: first at the one that the report of the pipeline recommends. The browser computes, with the model in ONNX and lib/serve, and needs no network; texts are written by a process of this machine.
+  Serve a page that classifies texts as you type them, ranks them by a query, or writes what follows them, at any rank of an adapter: first at the one that the report of the pipeline recommends. The browser computes, with the model in ONNX and lib/serve, and needs no network; texts are written by a process of this machine.
 
   STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine; by default, it is the first one of the pipeline that does, and whose adapter no other is made of.
 
@@ -55,8 +55,11 @@ export const tryCommand = command`
     }
     const run = { params: {}, inputs, lastingPaths, folder, signal };
     const exported = await runAlone(args, "export-onnx", run);
+    const script = await embedsTexts(inputs.adapter!)
+      ? "search_page.ts"
+      : "page.ts";
     const files = {
-      ...await pageFiles(folder, about, "page.ts"),
+      ...await pageFiles(folder, about, script),
       [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
       ...Object.fromEntries(
         entriesOf(exported)
@@ -66,6 +69,12 @@ export const tryCommand = command`
     await servePage(args, "try", files, signal);
   });
 });
+
+/** True if an adapter embeds texts. */
+async function embedsTexts(adapter: string): Promise<boolean> {
+  const { EMBEDDING } = await import("../../problems/embedding.ts");
+  return (await adapterConfig(adapter)).task_type === EMBEDDING.peftTask;
+}
 
 /**
  * Serves the page of an adapter that writes texts, which a process of this

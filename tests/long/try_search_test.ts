@@ -1,0 +1,120 @@
+/** The page of `try` for an adapter of embeddings, in Chromium. */
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
+import { load, ranking } from "../../lib/serve/embedder.ts";
+import exportOnnx from "../../tasks/export-onnx.ts";
+import { CliProject } from "../cli/project.ts";
+import { ServedPage } from "../cli/pages/served_page.ts";
+import { assertClose, fixture } from "../engine/reference.ts";
+import { Browser, chromiumMissing } from "../report/chromium.ts";
+import { randomAdapter } from "../tasks/random_adapter.ts";
+import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
+
+const missing = chromiumMissing();
+const MODEL = fixture("tiny-bert");
+const EXPORT = new URL("../../tasks/export-onnx.ts", import.meta.url).href;
+const TARGETS = ["query", "value"];
+const QUERY = "it rained";
+const LINES = ["a film that stays", "it rained , and rained", "never dull"];
+
+/** A task that copies a folder, as if it had made what is in it. */
+const give = (kind: string, file: string, inputs: string) => `
+import * as z from "zod";
+export default {
+  description: "Copies a folder",
+  params: z.strictObject({ from: z.string() }),
+  inputs: { ${inputs} },
+  output: { kind: "${kind}", files: ["${file}"] },
+  permissions: { read: () => ["/"] },
+  run({ params: { from }, output }) {
+    for (const { name } of Deno.readDirSync(from)) {
+      Deno.copyFileSync(from + "/" + name, output + "/" + name);
+    }
+  },
+};`;
+
+Deno.test({
+  name:
+    `the page of try ranks lines by a query at any rank, as embedder.ts does${
+      missing === undefined ? "" : ` (skipped: ${missing})`
+    }`,
+  ignore: missing !== undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const adapter = join(folder, "adapter");
+      Deno.mkdirSync(adapter);
+      await writeAdapter(adapter, {
+        baseModel: { name: "org/tiny", revision: null },
+        training: {
+          ...REFERENCE_TRAINING,
+          problem: "retrieval",
+          labels: null,
+          targetModules: TARGETS,
+        },
+        tensors: randomAdapter(MODEL, REFERENCE_TRAINING.rank, TARGETS, 1, {
+          head: "embedding",
+        }),
+      });
+      using project = new CliProject(`name: own
+stages:
+  model: { task: model, with: { from: ${JSON.stringify(MODEL)} } }
+  train:
+    task: train
+    with: { from: ${JSON.stringify(adapter)} }
+    inputs: { model: model }
+`);
+      const input = 'model: { kind: "model" }';
+      project.write("tasks/model.ts", give("model", "config.json", ""));
+      project.write("tasks/train.ts", give("adapter", "training.json", input));
+      project.write(
+        "tasks/export-onnx.ts",
+        `export { default } from "${EXPORT}";\n`,
+      );
+      const { code, stderr } = await project.call("pipeline");
+      assertEquals(code, 0, stderr);
+      await using page = await ServedPage.start("try", project);
+      await using browser = await Browser.start();
+      await browser.open(page.url, { width: 400 });
+      const told = (text: string) =>
+        browser.until(
+          `${text}.test(document.getElementById("status").textContent)`,
+        );
+      await told("/^Enter a query$/");
+      const { output } = await runTask(exportOnnx, folder, {}, {
+        model: MODEL,
+        adapter,
+      });
+      const embed = await load(output);
+      for (const rank of [4, 1]) {
+        await browser.evaluate(`(() => {
+          const set = (id, value) => {
+            const box = document.getElementById(id);
+            box.value = value;
+            box.dispatchEvent(new Event("input"));
+          };
+          set("text", ${JSON.stringify(QUERY)});
+          set("pair", ${JSON.stringify(LINES.join("\n"))});
+          set("rank", "${rank - 1}");
+        })()`);
+        await told(`/^3 texts at rank ${rank}, /`);
+        const [query, ...rows] = await embed([QUERY, ...LINES], { rank });
+        const expected = ranking(query!, rows)
+          .map(({ index, cosine }) => [LINES[index], cosine.toFixed(3)]);
+        const found = await browser.evaluate<string[][]>(
+          `[...document.querySelectorAll("#answers tr")].slice(1)
+            .map((row) => [...row.cells].map((it) => it.textContent))`,
+        );
+        assertEquals(found.map(([text]) => text), expected.map(([it]) => it));
+        assertClose(
+          found.map(([, cosine]) => Number(cosine)),
+          expected.map(([, cosine]) => Number(cosine)),
+          2e-3,
+          `rank ${rank}`,
+        );
+      }
+      await embed.release();
+      assertEquals(browser.errors, []);
+    }),
+});
