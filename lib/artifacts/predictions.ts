@@ -83,6 +83,11 @@ const Classification = z.strictObject({
   rank: z.int().positive(),
   /** Whether a report recommends the rank. */
   recommended: z.boolean(),
+  /**
+   * Of texts that may have several labels, the probability from which one is
+   * predicted.
+   */
+  threshold: z.number().exactOptional(),
   precision: UsedPrecision,
   /** In the order of the texts. */
   texts: z.array(z.strictObject({

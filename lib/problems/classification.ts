@@ -95,12 +95,6 @@ export const classification: ProblemKind & typeof SEQUENCE = {
     outputs === 1
       ? undefined
       : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`),
-  columns: ["predicted_label", "probability"],
-  cells: ({ label, probabilities }) => [label!, probabilities![label!]!],
-  lines: ({ label, probabilities }) =>
-    Object.entries(probabilities!)
-      .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
-      .map(([name, value]) => [name, value.toFixed(4)]),
   of(classes) {
     if (classes === null) {
       throw new SyntaxError(

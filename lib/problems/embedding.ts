@@ -8,8 +8,6 @@ export const EMBEDDING = {
   autoClass: "FeatureExtraction",
   peftTask: "FEATURE_EXTRACTION",
   hubTask: { type: "sentence-similarity", name: "Sentence Similarity" },
-  cells: () => [],
-  lines: () => [],
 } as const satisfies Partial<ProblemKind>;
 
 /** What these problems have whatever their texts are. */

@@ -1,83 +1,47 @@
 /** Columns in which a text has any number of labels. */
 import { faultsOfLists } from "../data/faults.ts";
+import { labelsIn, separatorIn } from "../data/label_cells.ts";
 import {
-  className,
   describeValue,
   isEmpty,
-  listIn,
   MAX_CLASSES,
+  toNumber,
 } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import { type LabelColumn, throwFaults, type Values } from "./problem.ts";
 
-/** Separators that are recognized, the one that names have most rarely first. */
-export const SEPARATORS = ["|", ";", ","];
-
 /**
- * The separator of labels in a column: the first one that some values have,
- * all of whose parts are names.
+ * Rows that end in a list of labels, of rows that end in a mark for each label:
+ * 0, 1, true or false. Of a row without any marks, the list is undefined.
  *
- * @param names Names of labels, if they are known, which no separator is part of
- * @returns Undefined if no value has one
+ * @throws {SyntaxError} With the place of each mark that is another value
  */
-export function separatorIn(
-  values: readonly unknown[],
-  names: readonly string[] = [],
-): string | undefined {
-  const texts = values.filter((it) => typeof it === "string")
-    .filter((it) => jsonList(it) === undefined);
-  const usable = SEPARATORS.filter((separator) =>
-    !names.some((name) => name.includes(separator))
-  );
-  return usable.find((separator) => {
-    const lists = texts.filter((it) => it.includes(separator));
-    return lists.length > 0 &&
-      lists.every((it) => it.split(separator).every((part) => !isEmpty(part)));
+export function markedLabels(
+  rows: readonly Row[],
+  labels: readonly string[],
+): Row[] {
+  const faults: string[] = [];
+  const read = rows.map((row): Row => {
+    const texts = row.values.slice(0, -labels.length);
+    const marks = row.values.slice(-labels.length);
+    if (marks.every(isEmpty)) return { ...row, values: [...texts, undefined] };
+    const marked = labels.filter((label, i) => {
+      const mark = marks[i];
+      const isMarked = mark === true || toNumber(mark) === 1;
+      if (!isMarked && mark !== false && toNumber(mark) !== 0) {
+        faults.push(
+          `${row.place}: Column "${label}" has ${
+            describeValue(mark)
+          }, expected 0 or 1`,
+        );
+      }
+      return isMarked;
+    });
+    return { ...row, values: [...texts, marked] };
   });
-}
-
-/** The items of a list in JSON, such as `["a", "b"]`. */
-function jsonList(text: string): unknown[] | undefined {
-  if (!/^\s*\[[^]*\]\s*$/.test(text)) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    // A name in brackets.
-    return undefined;
-  }
-}
-
-/**
- * The labels of a row: a list, also one in JSON, or a text of names between
- * which a separator stands.
- *
- * @throws {SyntaxError} With its place, if it is neither, or a name is empty
- */
-export function labelsIn(
-  value: unknown,
-  place: string,
-  separator: string | undefined,
-): string[] {
-  if (isEmpty(value)) return [];
-  const items = listIn(value) ??
-    (typeof value === "string" ? jsonList(value) : undefined) ??
-    (separator !== undefined && typeof value === "string"
-      ? value.split(separator)
-      : [value]);
-  return items.map((item) => {
-    const name = className(item);
-    if (name !== undefined) return name;
-    throw new SyntaxError(
-      `${place}: Expected the name of a label, found ${
-        describeValue(item)
-      } in ${describeLabels(value)}`,
-    );
-  });
-}
-
-function describeLabels(value: unknown): string {
-  return typeof value === "string" ? quote(value) : "a list of labels";
+  throwFaults(faults);
+  return read;
 }
 
 /**

@@ -32,9 +32,6 @@ export const language: ProblemKind = {
   peftTask: "CAUSAL_LM",
   hubTask: { type: "text-generation", name: "Text Generation" },
   unnamed: () => null,
-  columns: ["predicted_text"],
-  cells: ({ written }) => [written!],
-  lines: ({ written }) => [["", written!]],
   of(labels, details) {
     if (labels === null) return after(details);
     throw new SyntaxError(

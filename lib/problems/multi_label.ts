@@ -29,16 +29,6 @@ export const multiLabel: ProblemKind & typeof SEQUENCE = {
   lower: LOWER_METRICS,
   // A head of several outputs, of which nothing else is known, is one of classes.
   unnamed: () => undefined,
-  columns: ["predicted_labels", "probabilities"],
-  cells: ({ labels, probabilities }) => [labels!, probabilities!],
-  lines: ({ labels, probabilities }) =>
-    Object.entries(probabilities!)
-      .map(([name, value]) => ({ name, value, has: labels!.includes(name) }))
-      .sort((a, b) => Number(b.has) - Number(a.has) || b.value - a.value)
-      .map(({ name, value, has }) => [
-        name,
-        has ? `${value.toFixed(4)}  predicted` : value.toFixed(4),
-      ]),
   of(classes, details) {
     if (classes === null) {
       throw new SyntaxError(

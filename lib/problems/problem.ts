@@ -172,11 +172,6 @@ export interface ProblemKind {
   readonly hubTask: { readonly type: string; readonly name: string };
   /** The class names for a head of this many outputs, of which nothing else is known; undefined if it is that of another problem. */
   unnamed(outputs: number): string[] | null | undefined;
-  /** Columns of a table that a prediction fills, and its values. */
-  readonly columns: readonly string[];
-  cells(prediction: Prediction): readonly unknown[];
-  /** A prediction for people: names, the predicted one first, with values. */
-  lines(prediction: Prediction): readonly (readonly [string, string])[];
   /** The problem with these classes. */
   of(labels: readonly string[] | null, details?: ProblemDetails): Problem;
 }

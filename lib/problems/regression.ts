@@ -71,9 +71,6 @@ export const regression: ProblemKind & typeof SEQUENCE = {
   name: "regression",
   metrics: CORRELATIONS,
   unnamed: (outputs) => outputs === 1 ? null : undefined,
-  columns: ["predicted_score"],
-  cells: ({ score }) => [score!],
-  lines: ({ score }) => [["", score!.toFixed(3)]],
   of(labels) {
     if (labels === null) return problem;
     throw new SyntaxError('A regression has no classes: "labels" must be null');

@@ -37,7 +37,6 @@ export const retrieval: ProblemKind = {
   name: "retrieval",
   metrics: RETRIEVAL_METRICS,
   isSummed: true,
-  columns: ["predicted_answers"],
   // An embedding of which nothing else is known.
   unnamed: () => null,
   of(labels, details) {

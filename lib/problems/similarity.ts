@@ -28,7 +28,6 @@ export const similarity: ProblemKind = {
   ...EMBEDDING,
   name: "similarity",
   metrics: METRICS,
-  columns: ["predicted_similarity"],
   unnamed: () => undefined,
   of(labels) {
     if (labels === null) return problem;

@@ -61,13 +61,6 @@ export const tokens: ProblemKind = {
   peftTask: "TOKEN_CLS",
   hubTask: { type: "token-classification", name: "Token Classification" },
   unnamed: (outputs) => classification.unnamed(outputs),
-  columns: ["predicted_entities"],
-  cells: ({ entities }) => [entities],
-  lines: ({ entities }) =>
-    entities!.map(({ label, text, start, end, probability }) => [
-      label,
-      `${probability.toFixed(4)}  ${start} to ${end}  ${text}`,
-    ]),
   of: (labels, details) => withClasses(labels ?? [], details),
 };
 

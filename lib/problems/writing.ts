@@ -21,7 +21,6 @@ export const writing: ProblemKind = {
   plain: ["nist"],
   isSummed: true,
   padding: "including padding in training, and without it in written texts",
-  columns: [],
   of: (labels, details) => ({
     ...language.of(labels, details),
     ...writing,

@@ -11,13 +11,11 @@ import { quotedTexts, sharedTexts, withoutRepeated } from "../data/faults.ts";
 import {
   areLabelled,
   className,
-  describeValue,
   isEmpty,
   listIn,
   nameClasses,
   placesOf,
   toExamples,
-  toNumber,
 } from "../data/labels.ts";
 import {
   checkHeader,
@@ -31,7 +29,7 @@ import { type Setting, SettingError } from "../data/setting_error.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
-import { throwFaults } from "../problems/problem.ts";
+import { markedLabels } from "../problems/label_lists.ts";
 import { columnOf, labelsOf } from "../problems/registry.ts";
 import { textsIn } from "../problems/similarity.ts";
 import { hubOptions } from "./hub.ts";
@@ -455,38 +453,6 @@ async function readRows(
     tables.push(params.labels ? markedLabels(named, params.labels) : named);
   }
   return { rows: tables.flat(), names };
-}
-
-/**
- * Rows with a list of labels, of rows that end in a mark for each.
- *
- * @throws {SyntaxError} With the place of each mark that is neither 0 nor 1
- */
-function markedLabels(
-  rows: readonly Row[],
-  labels: readonly string[],
-): Row[] {
-  const faults: string[] = [];
-  const read = rows.map((row): Row => {
-    const texts = row.values.slice(0, -labels.length);
-    const marks = row.values.slice(-labels.length);
-    if (marks.every(isEmpty)) return { ...row, values: [...texts, undefined] };
-    const own = labels.filter((label, i) => {
-      const mark = marks[i];
-      const isMarked = mark === true || toNumber(mark) === 1;
-      if (!isMarked && mark !== false && toNumber(mark) !== 0) {
-        faults.push(
-          `${row.place}: Column "${label}" has ${
-            describeValue(mark)
-          }, expected 0 or 1`,
-        );
-      }
-      return isMarked;
-    });
-    return { ...row, values: [...texts, own] };
-  });
-  throwFaults(faults);
-  return read;
 }
 
 /** Files by split: the user's own, and those of the hub, which are fetched. */

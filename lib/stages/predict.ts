@@ -29,6 +29,7 @@ import {
 } from "./load_classifier.ts";
 import { type CuttingStage, requestedRank } from "./cut_adapter.ts";
 import { writeTexts } from "./generate.ts";
+import { reportedThreshold } from "./recommended_rank.ts";
 import type { Prediction, Problem } from "../problems/problem.ts";
 import type { UsageSettings, WritingSettings } from "./settings.ts";
 
@@ -103,7 +104,9 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   findModelFiles(model, MODEL_FILES, []);
   const adapter = await adapterIn(inputs.adapter.path, model);
   const { training } = adapter;
-  const problem = problemOf(withThreshold(training, params.threshold));
+  const threshold = params.threshold ?? (inputs.report &&
+    await reportedThreshold(inputs.report.path, training, params));
+  const problem = problemOf(withThreshold(training, threshold));
   if (problem.head === "embedding") {
     throw new RangeError(
       "The adapter gives embeddings: use the task embed",
@@ -142,6 +145,7 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     method: methodName(provenanceOf(training)),
     rank,
     recommended,
+    ...problem.threshold !== undefined && { threshold: problem.threshold },
     precision: ready.precision,
     texts: params.texts.map(({ words: _, ...text }, i) => ({
       ...text,

@@ -158,6 +158,31 @@ export async function reportedScores(
     });
 }
 
+/**
+ * The probability from which a report predicts labels of an adapter's task: the
+ * one that was given, or the best one for the examples of its verdict, if the
+ * best ones were asked for.
+ *
+ * @param folder An artifact of kind `report`
+ * @returns Undefined if the report has none, or several
+ */
+export async function reportedThreshold(
+  folder: string,
+  { task }: AdapterRecord,
+  { epoch, split }: RecommendationRequest,
+): Promise<number | undefined> {
+  const { comparisons } = await readReport(folder);
+  const values = comparisons.flatMap((it) => {
+    const isMeant = it.task === task && it.epoch === epoch &&
+      (split === undefined || it.split === split);
+    if (!isMeant || it.threshold === undefined) return [];
+    const { isBest, best, values } = it.threshold;
+    return isBest ? [best.value] : values;
+  });
+  const [threshold, ...others] = new Set(values);
+  return others.length === 0 ? threshold : undefined;
+}
+
 async function readReport(folder: string): Promise<Report> {
   return JSON.parse(await Deno.readTextFile(join(folder, "report.json")));
 }

@@ -66,22 +66,17 @@ Deno.test("scorer() refuses a metric of another problem, and names its own", () 
   );
 });
 
-Deno.test("a prediction of a class has all probabilities, in JSON, in a table and for people", () => {
+Deno.test("a prediction of a class has all probabilities", () => {
   const prediction = sentiment.prediction(
     Float32Array.of(0, Math.log(3)),
     { text: "", read: [] },
   );
   assertEquals(prediction.label, "positive");
-  assertEquals(sentiment.lines(prediction), [
-    ["positive", "0.7500"],
-    ["negative", "0.2500"],
-  ]);
-  const [name, probability] = sentiment.cells(prediction);
-  assertEquals([name, (probability as number).toFixed(6)], [
-    "positive",
-    "0.750000",
-  ]);
-  assertEquals(sentiment.columns, ["predicted_label", "probability"]);
+  const { negative, positive } = prediction.probabilities!;
+  assertEquals(
+    [negative!.toFixed(6), positive!.toFixed(6)],
+    ["0.250000", "0.750000"],
+  );
 });
 
 Deno.test("a prediction of a score is the output itself", () => {
@@ -91,8 +86,6 @@ Deno.test("a prediction of a score is the output itself", () => {
   });
   const score = { label: null, probabilities: null, score: 3.5 };
   assertEquals(prediction, score);
-  assertEquals(similarity.lines(prediction), [["", "3.500"]]);
-  assertEquals(similarity.cells(prediction), [3.5]);
 });
 
 Deno.test("constants() has the classes that occur, the most frequent first, and no scores", () => {
@@ -101,9 +94,9 @@ Deno.test("constants() has the classes that occur, the most frequent first, and 
   assertEquals(similarity.constants([1, 2]).rows, []);
 });
 
-Deno.test("each problem has a name, metrics and columns of its own", () => {
+Deno.test("each problem has a name and metrics of its own", () => {
   const kinds = PROBLEMS.map(problemNamed);
-  for (const own of ["name", "metrics", "columns"] as const) {
+  for (const own of ["name", "metrics"] as const) {
     const all = kinds.flatMap((it) =>
       own === "metrics" ? Object.keys(it.metrics) : it[own]
     );

@@ -53,7 +53,7 @@ Deno.test("the outcomes of tokens tell missed, made up and wrongly typed entitie
   );
 });
 
-Deno.test("the prediction of a text has its entities in characters as Python counts them, for JSON, a table and people", () => {
+Deno.test("the prediction of a text has its entities in characters as Python counts them", () => {
   const tokens = problemOf(FIELDS);
   const text = "\u{1f600} Anna saw";
   const { words, ...example } = tokens.toExample({ text }, 0);
@@ -73,8 +73,4 @@ Deno.test("the prediction of a text has its entities in characters as Python cou
   ];
   assertEquals(entity, { start: 2, end: 6, text: "Anna", label: "PER" });
   assertEquals(probability.toFixed(4), "1.0000");
-  assertEquals(tokens.lines(prediction), [
-    ["PER", "1.0000  2 to 6  Anna"],
-  ]);
-  assertEquals(tokens.columns, ["predicted_entities"]);
 });

@@ -5,7 +5,7 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Comparison, Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
-import { readIfThere } from "../../files/files.ts";
+import { readIfThere, statIfThere } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
 import { fingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
@@ -372,6 +372,21 @@ export function datasetInfo(folder: string): DatasetInfo {
 
 function readJson<T>(path: string): T {
   return JSON.parse(Deno.readTextFileSync(path));
+}
+
+/**
+ * The problem of an adapter, as a stage makes or exports it; undefined for one
+ * that another program has written.
+ */
+export async function adapterProblem(
+  folder: string,
+): Promise<ProblemFields | undefined> {
+  if (statIfThere(join(folder, "training.json"))) {
+    const { readRecord } = await import("../../artifacts/training.ts");
+    return await readRecord(folder);
+  }
+  const { findClasses } = await import("../../artifacts/classes.ts");
+  return await findClasses(folder);
 }
 
 /** True if an adapter, as a stage makes it or PEFT has it, writes texts. */

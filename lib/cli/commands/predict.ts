@@ -1,10 +1,16 @@
 import { dirname, join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
+import { toNumber } from "../../data/labels.ts";
 import type { Event } from "../../scheduler/events.ts";
 import { printable } from "../../pipeline/faults.ts";
-import { problemNamed } from "../../problems/registry.ts";
+import { type ProblemFields, problemOf } from "../../problems/registry.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
-import { Arguments, command, UsageError } from "../arguments/arguments.ts";
+import {
+  Arguments,
+  command,
+  invalidValue,
+  UsageError,
+} from "../arguments/arguments.ts";
 import {
   ENGINE_OPTIONS,
   JSON_LINES,
@@ -17,14 +23,15 @@ import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
-import { dataOf, datasetInfo, writesTexts } from "./pipeline_outcome.ts";
 import {
-  readTexts,
-  scoresOfRows,
-  scoresText,
-  type Table,
-  writePredicted,
-} from "./predict_table.ts";
+  adapterProblem,
+  dataOf,
+  datasetInfo,
+  writesTexts,
+} from "./pipeline_outcome.ts";
+import { readTexts, type Table, writePredicted } from "./predict_table.ts";
+import { viewOf } from "./prediction_view.ts";
+import { type LabelForm, scoresOfRows, scoresText } from "./row_scores.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
@@ -35,7 +42,7 @@ export const predictCommand = command`
 
   STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile; by default those of the last run) and engine. By default, it is the first one of the pipeline that makes an adapter, and whose adapter no other is made of; a TEXT of one word must follow a STAGE. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
-  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, .json or .conll, also as .gz, or .parquet). It is written to --to FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of words with tags "predicted_entities", or what is written as "predicted_text". A .csv keeps the delimiter, the encoding and the byte-order mark of a .csv that came in. Without --to, --out names it.
+  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, .json or .conll, also as .gz, or .parquet). It is written to --to FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of texts with several labels "predicted_labels" and "probabilities", of words with tags "predicted_entities", or what is written as "predicted_text". A .csv keeps the delimiter, the encoding and the byte-order mark of a .csv that came in. Without --to, --out names it.
 
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 
@@ -47,6 +54,7 @@ export const predictCommand = command`
   --to FILE  With --in, the table to write (default: --out)
   --text COLUMN  With --in, the column of the texts (default: that of the training, else text)
   --label COLUMN  With --in, the column of labels, by which the predictions are scored (default: that of the training, if the table has it)
+  --threshold P  Of an adapter for several labels of a text, the probability from which a label is predicted (default: that of the pipeline's report, else the adapter's own, else 0.5)
   --digits N  With --in, decimal digits of probabilities (default 4)
   --encoding NAME  With --in, the encoding of the table, such as latin1 (default utf-8)
   --beams N  Of an adapter that writes texts, how many are followed at a time (default 1: the most probable token each time)
@@ -65,13 +73,15 @@ export const predictCommand = command`
   own-data --in new.csv --to predicted.csv  Classify the rows of a table
 `(async (args) => {
   const request = requestOf(args);
+  const threshold = thresholdOf(args);
   using opened = new DisposableStack();
   const source = request.adapter === undefined
     ? await foldersOfStage(request, opened)
     : await foldersOfOptions(request.adapter, args);
   const isWriter = await mayWrite(request, source);
-  checkForm(request, source, isWriter);
-  const table = await tableOf(request, source, isWriter);
+  const solved = await adapterProblem(source.inputs.adapter);
+  checkForm(request, source, solved, isWriter);
+  const table = await tableOf(request, source, solved, isWriter);
   const params = {
     texts: table?.texts.map(({ index: _, ...text }) => text) ??
       splitTexts(
@@ -83,6 +93,7 @@ export const predictCommand = command`
       : args.integer("rank", 1),
     beams: args.integer("beams", 1, 64),
     maxTokens: args.integer("max-tokens", 1),
+    threshold,
     epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
   };
@@ -92,7 +103,14 @@ export const predictCommand = command`
     const { rank, texts } = predictions;
     if (table === undefined) {
       const lines = args.has("json")
-        ? texts.map((it) => JSON.stringify({ type: "prediction", ...it, rank }))
+        ? texts.map((it) =>
+          JSON.stringify({
+            type: "prediction",
+            ...it,
+            rank,
+            threshold: predictions.threshold,
+          })
+        )
         : textLines(predictions);
       return writeOut(lines.map((line) => `${line}\n`).join(""));
     }
@@ -106,14 +124,32 @@ export const predictCommand = command`
     const rows = texts.length;
     const scored = table.labels &&
       scoresOfRows(predictions, table.labels, source.metrics);
-    const message = { type: "predicted", path, rows, rank, ...scored };
+    const message = {
+      type: "predicted",
+      path,
+      rows,
+      rank,
+      threshold: predictions.threshold,
+      ...scored,
+    };
     const lines = [
-      `${count(rows, "row")} at rank ${rank}: ${path}`,
+      `${count(rows, "row")} at rank ${rank}${
+        thresholdText(predictions)
+      }: ${path}`,
       ...scored ? [scoresText(scored, rows)] : [],
     ];
     writeLine(args, message, lines.join("\n"));
   });
 });
+
+/** @throws {UsageError} If the threshold is no probability. */
+function thresholdOf(args: Arguments): number | undefined {
+  const text = args.value("threshold");
+  if (text === undefined) return undefined;
+  const threshold = toNumber(text);
+  if (threshold > 0 && threshold < 1) return threshold;
+  throw invalidValue("threshold", text, "expected a number between 0 and 1");
+}
 
 /** Decimal digits of probabilities in a table: what a reader of it needs. */
 const DIGITS = 4;
@@ -175,8 +211,8 @@ interface Source {
   readonly lastingPaths: (text: string) => string;
   /** Names of the columns of the one or two texts of its data; none if they are unknown. */
   readonly columns: readonly string[];
-  /** Name of the column of labels of its data, if it is known. */
-  readonly label: string | undefined;
+  /** How its data have labels, as far as that is known. */
+  readonly labels: Omit<LabelForm, "isRequired">;
   /** Metrics of its data, the main one first; undefined if they are unknown. */
   readonly metrics: readonly string[] | undefined;
   /** Id of the stage whose data are known. */
@@ -197,7 +233,7 @@ async function foldersOfOptions(
     inputs: { adapter: folder, model },
     lastingPaths: (text) => text,
     columns: [],
-    label: undefined,
+    labels: { column: undefined },
     metrics: undefined,
     by: undefined,
   };
@@ -231,7 +267,7 @@ async function foldersOfStage(
   opened: DisposableStack,
 ): Promise<Source> {
   const found = await adapterStage(args, ["adapter", "peft"]);
-  const { graph, stage, model, open, openReported } = found;
+  const { graph, stage, model, openReported } = found;
   if (args.positionals[1] === undefined) {
     console.error(`With the adapter of "${stage.id}"`);
   }
@@ -243,13 +279,10 @@ async function foldersOfStage(
   const data = dataOf(stage, graph);
   const rank = args.value("rank") ?? "default";
   const results = opened.use(
-    ["recommended", "default"].includes(rank)
-      ? await openReported({ model, data }, rank === "recommended")
-      : await open({ model, data }),
+    await openReported({ model, data }, rank === "recommended"),
   );
   const { inputs, lastingPaths } = results;
   const info = data && datasetInfo(inputs.data!);
-  const label = data?.params.label;
   return {
     inputs: {
       adapter: inputs.adapter!,
@@ -258,9 +291,23 @@ async function foldersOfStage(
     },
     lastingPaths,
     columns: info?.columns ?? [],
-    label: typeof label === "string" ? label : undefined,
+    labels: labelFormOf(data?.params ?? {}),
     metrics: info?.metrics,
     by: data && stage.id,
+  };
+}
+
+/** How data have labels that the parameters of their stage describe. */
+function labelFormOf(
+  params: Readonly<Record<string, unknown>>,
+): Source["labels"] {
+  const { label, labels, separator, missing } = params;
+  const isSeparator = typeof separator === "string" && separator !== "auto";
+  return {
+    column: typeof label === "string" ? label : undefined,
+    marks: Array.isArray(labels) ? labels : undefined,
+    separator: isSeparator ? separator : undefined,
+    mayBeNone: missing === "none",
   };
 }
 
@@ -284,6 +331,7 @@ const WRITING = ["beams", "max-tokens"];
 function checkForm(
   { args, table }: Request,
   { columns, by }: Source,
+  solved: ProblemFields | undefined,
   isWriter: boolean,
 ): void {
   const isPair = columns.length > 1;
@@ -296,6 +344,13 @@ function checkForm(
         : `"${by}" classifies single texts: leave out "--pair"`,
     );
   }
+  const hasThreshold = solved === undefined ||
+    problemOf(solved).threshold !== undefined;
+  if (args.has("threshold") && !hasThreshold) {
+    throw new UsageError(
+      'Option "--threshold" applies to texts that may have several labels, not to this adapter',
+    );
+  }
   const unused = WRITING.find((it) => args.has(it));
   if (unused !== undefined && !isWriter) {
     throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
@@ -305,16 +360,20 @@ function checkForm(
 /** The table of a request. */
 async function tableOf(
   { args, table }: Request,
-  { columns: [first = "text", second], label }: Source,
+  { columns: [first = "text", second], labels }: Source,
+  solved: ProblemFields | undefined,
   isWriter: boolean,
 ): Promise<Table | undefined> {
   if (table === undefined) return undefined;
   const texts = [args.value("text") ?? first, args.value("pair") ?? second]
     .filter((it) => it !== undefined);
+  const label = args.value("label");
   return await readTexts(table.in, table.out, texts, {
     encoding: args.value("encoding"),
-    label: args.value("label") ?? label,
-    isLabelRequired: args.has("label"),
+    labels: label === undefined
+      ? { ...labels, isRequired: false }
+      : { ...labels, column: label, marks: undefined, isRequired: true },
+    solved,
     isWritten: isWriter,
   });
 }
@@ -393,15 +452,15 @@ async function readLines(): Promise<string[]> {
 }
 
 /** Each text, followed by its score, by the probability of each class, the predicted one first, or by what is written. */
-export function textLines(
-  { task, problem, rank, recommended, texts }: Classification,
-): string[] {
+export function textLines(classification: Classification): string[] {
+  const { task, problem, rank, recommended, texts } = classification;
+  const mark = recommended ? " (recommended)" : "";
   const lines = [
-    `${printable(task)}, rank ${rank}${recommended ? " (recommended)" : ""}`,
+    `${printable(task)}, rank ${rank}${mark}${thresholdText(classification)}`,
   ];
   for (const { text, pair, ...prediction } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
-    const shown = problemNamed(problem).lines(prediction)
+    const shown = viewOf(problem).lines(prediction)
       .map((line) => line.map(printable) as [string, string]);
     const width = Math.max(...shown.map(([name]) => name.length));
     for (const [name, value] of shown) {
@@ -410,4 +469,9 @@ export function textLines(
     }
   }
   return lines;
+}
+
+/** `, threshold 0.5` where labels are predicted by one. */
+function thresholdText({ threshold }: Classification): string {
+  return threshold === undefined ? "" : `, threshold ${threshold}`;
 }

@@ -1,39 +1,24 @@
 /** Tables of texts to classify, and the same with predictions. */
 import { dirname, extname } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
-import {
-  className,
-  isEmpty,
-  listIn,
-  toExamples,
-  toNumber,
-} from "../../data/labels.ts";
+import { listIn, toExamples } from "../../data/labels.ts";
 import type { Example } from "../../data/example.ts";
 import { columnsOf, readTable } from "../../data/table.ts";
 import { encodeText, type TextForm, textForm } from "../../data/text_form.ts";
 import { writeDurably } from "../../files/files.ts";
-import { quoteAll } from "../../data/text_file.ts";
-import {
-  columnOf,
-  labelsOf,
-  problemNamed,
-  problemOf,
-  PROBLEMS,
-  scoresOf,
-} from "../../problems/registry.ts";
-import { formatOf, metricInWords } from "../../report/format.ts";
+import { columnOf, type ProblemFields } from "../../problems/registry.ts";
 import { UsageError } from "../arguments/arguments.ts";
-import { count } from "../terminal/messages.ts";
 import { csvLine } from "../terminal/renderer.ts";
+import { PREDICTED_COLUMNS, viewOf } from "./prediction_view.ts";
+import { type LabelForm, tableLabels } from "./row_scores.ts";
 
 /** What else is known of a table whose texts are classified. */
 interface TableOptions {
   /** Encoding of the table; UTF-8 by default. */
   readonly encoding: string | undefined;
-  /** Column of labels. */
-  readonly label: string | undefined;
-  /** Whether the table must have that column. */
-  readonly isLabelRequired: boolean;
+  readonly labels: LabelForm;
+  /** The adapter's problem, if it is known. */
+  readonly solved?: ProblemFields | undefined;
   /** Whether texts are written, which may have line breaks. */
   readonly isWritten: boolean;
 }
@@ -44,30 +29,23 @@ interface TableOptions {
  * @param path The table
  * @param out The table to write
  * @param named The column of the texts, and perhaps that of their second texts
- * @throws {SyntaxError} With the place, if the table is invalid, lacks a column, or a row has no text.
+ * @throws {SyntaxError} With the place, if the table is invalid, lacks a column, or a row has no text or what are no labels.
  * @throws {UsageError} If its rows cannot be written with predictions.
  */
 export async function readTexts(
   path: string,
   out: string,
   named: readonly string[],
-  { encoding, label, isLabelRequired, isWritten }: TableOptions,
+  { encoding, labels: labelForm, solved, isWritten }: TableOptions,
 ): Promise<Table> {
   const form = await formOf(path, out, encoding);
   const write = writerOf(out, form);
   const remedy = () => ": name the columns of the texts by --text and --pair";
   const columns = await columnsOf(path, encoding);
-  const twice = PROBLEMS.flatMap((name) => problemNamed(name).columns)
-    .find((name) => columns.includes(name));
+  const twice = PREDICTED_COLUMNS.find((name) => columns.includes(name));
   if (twice !== undefined) {
     throw new UsageError(
       `"${path}" has a column "${twice}", which predictions get: rename it`,
-    );
-  }
-  const labelIndex = label === undefined ? -1 : columns.indexOf(label);
-  if (isLabelRequired && labelIndex < 0) {
-    throw new UsageError(
-      `"${path}" has no column "${label}"; it has ${quoteAll(columns)}`,
     );
   }
   const read = await readTable(path, named, columns, { encoding, remedy });
@@ -91,12 +69,14 @@ export async function readTexts(
       reader!({ repairs: false, log() {}, fault() {} })(unlabelled, false),
       of([]),
     );
-  const rows = read.map(({ values }) => values.slice(count));
+  const whole = read.map((row) => ({
+    ...row,
+    values: row.values.slice(count),
+  }));
+  const labels = tableLabels(path, columns, whole, labelForm, solved);
+  const rows = whole.map(({ values }) => values);
   const broken = isWritten ? [["\n"]] : [];
   for (const values of [...rows, ...broken]) write(values, columns);
-  const labels = labelIndex < 0
-    ? undefined
-    : rows.map((values) => values[labelIndex]);
   return { texts, columns, rows, labels, form };
 }
 
@@ -107,7 +87,7 @@ export interface Table {
   readonly columns: readonly string[];
   /** Their values, by row. */
   readonly rows: readonly (readonly unknown[])[];
-  /** Values of its column of labels, by row; undefined if it has none. */
+  /** As {@linkcode tableLabels} gives them. */
   readonly labels: readonly unknown[] | undefined;
   /** How it is written: as the one that was read, if both are a `.csv` or both a `.tsv`. */
   readonly form: TextForm;
@@ -140,7 +120,7 @@ export function writePredicted(
   digits: number,
 ): void {
   const write = writerOf(out, form);
-  const predicted = problemNamed(problem);
+  const predicted = viewOf(problem);
   const all = [...columns, ...predicted.columns];
   const lines = rows.map((values, i) => {
     const prediction = rounded(texts[i]!, digits);
@@ -158,70 +138,6 @@ export function writePredicted(
   }
   const unicode = { ...form, encoding: "utf-8" };
   writeDurably(out, bytes ?? encodeText(text, unicode)!);
-}
-
-/** Scores of the predictions for rows that have labels. */
-interface RowScores {
-  readonly labelled: number;
-  /** Rows whose label is no class of the adapter, and is not scored. */
-  readonly unknown: number;
-  /** By metric; null if it is undefined. */
-  readonly scores: Readonly<Record<string, number | null>>;
-}
-
-/**
- * Scores predictions by the labels of their rows.
- *
- * @param labels By row
- * @param metrics Metrics of the data, the main one first; undefined for the usual ones
- * @returns Undefined if no row has a label of the adapter, or what is predicted
- * are no classes or numbers
- */
-export function scoresOfRows(
-  { problem, texts }: Pick<Classification, "problem" | "texts">,
-  labels: readonly unknown[],
-  metrics: readonly string[] | undefined,
-): RowScores | undefined {
-  const classes = texts[0]?.probabilities;
-  const names = classes ? Object.keys(classes) : null;
-  const labelled: number[] = [];
-  const predicted: number[] = [];
-  let unknown = 0;
-  for (const [i, { label, score }] of texts.entries()) {
-    if (isEmpty(labels[i])) continue;
-    const wanted = names
-      ? names.indexOf(className(labels[i]) ?? "")
-      : toNumber(labels[i]);
-    const isKnown = names ? wanted >= 0 : Number.isFinite(wanted);
-    const prediction = names ? names.indexOf(label ?? "") : score;
-    if (!isKnown) {
-      unknown++;
-    } else if (prediction !== null && prediction !== -1) {
-      labelled.push(wanted);
-      predicted.push(prediction);
-    }
-  }
-  if (labelled.length === 0) return undefined;
-  const fields = { problem, labels: names };
-  const usual = metrics ?? labelsOf(fields).usualMetrics(labelled);
-  const scores = scoresOf(problemOf(fields), usual, predicted, labelled);
-  return { labelled: labelled.length, unknown, scores };
-}
-
-/** `80 of 80 rows have labels: accuracy 97.5, macro F1 97.2` */
-export function scoresText(
-  { labelled, unknown, scores }: RowScores,
-  rows: number,
-): string {
-  const values = Object.entries(scores).map(([name, value]) =>
-    `${metricInWords(name)} ${formatOf(name).value(value)}`
-  );
-  const text = `${labelled} of ${rows} rows have labels: ${values.join(", ")}`;
-  return unknown === 0
-    ? text
-    : `${text}; ${
-      count(unknown, "label")
-    } of others are no classes of the adapter, and not scored`;
 }
 
 /** A prediction whose probabilities have so many decimal digits. */

@@ -11,7 +11,6 @@ import { textLines } from "../../../lib/cli/commands/predict.ts";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import {
   readTexts,
-  scoresOfRows,
   writePredicted,
 } from "../../../lib/cli/commands/predict_table.ts";
 import { openReference } from "../../engine/reference.ts";
@@ -270,6 +269,14 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
         /^Option "--beams" does not apply to classifiers$/m,
       ],
       [
+        [...named, "--threshold", "1", "a"],
+        /^Invalid value "1" for option "--threshold": expected a number between 0 and 1$/m,
+      ],
+      [
+        [...named, "--threshold", "0.5", "a"],
+        /^Option "--threshold" applies to texts that may have several labels, not to this adapter$/m,
+      ],
+      [
         [...writing, "--beams", "65", "a"],
         /^Invalid value "65" for option "--beams": expected an integer of 1 to 64$/m,
       ],
@@ -395,8 +402,7 @@ Deno.test("readTexts() refuses a .tsv for texts to write, which may have line br
     const read = (out: string, isWritten: boolean) =>
       readTexts(path, join(folder, out), ["a"], {
         encoding: undefined,
-        label: undefined,
-        isLabelRequired: false,
+        labels: { column: undefined, isRequired: false },
         isWritten,
       });
     await assertRejects(
@@ -481,7 +487,7 @@ Deno.test("predict --in keeps the delimiter, the encoding and the mark of a .csv
     assertMatch(third!, /^3;ab – c;andere;/);
     assertMatch(
       first.stdout,
-      /^2 of 4 rows have labels: accuracy [\d.]+.*; 1 label of others are no classes of the adapter, and not scored$/m,
+      /^2 of 4 rows have labels: accuracy [\d.]+.*; not scored: 1 row with a label that the adapter does not have$/m,
     );
     const exact = await called("marked.csv", "--digits", "12");
     assertMatch(new TextDecoder().decode(exact.bytes), /;0\.\d{8,12}\n/);
@@ -492,19 +498,6 @@ Deno.test("predict --in keeps the delimiter, the encoding and the mark of a .csv
     assertEquals(code, 2);
     assertMatch(stderr, /has no column "none"; it has "n", "a", "art"/);
   }));
-
-Deno.test("scoresOfRows() scores numbers, and nothing where no row has a label", () => {
-  const none = { label: null, probabilities: null };
-  const texts = [1, 2, 3].map((score) => ({ text: "x", ...none, score }));
-  const predicted = { problem: "regression" as const, texts };
-  const scored = scoresOfRows(predicted, ["1", 2, 3], ["pearson"])!;
-  assertEquals(scored.labelled, 3);
-  assertAlmostEquals(scored.scores.pearson!, 1, 1e-9);
-  assertEquals(
-    scoresOfRows(predicted, [null, "", undefined], undefined),
-    undefined,
-  );
-});
 
 Deno.test("textLines() indents all lines of a written text", () => {
   const none = { label: null, probabilities: null, score: null };
@@ -570,5 +563,109 @@ Deno.test("predict --in finds entities among the words of CoNLL files and of JSO
     assertMatch(
       refused.stderr,
       /The texts are lists of words, and the adapter is for "sst2" with the classes LABEL_0, LABEL_1: give it whole texts/,
+    );
+  }));
+
+Deno.test("predict gives the labels of texts from a threshold on, as text, JSON and a table, and scores rows by lists, names with a separator and columns of 0 and 1", () =>
+  withFolder(async (folder) => {
+    const adapter = join(folder, "adapter");
+    Deno.mkdirSync(adapter);
+    const labels = ["joy", "fear", "hope"];
+    await writeAdapter(adapter, {
+      baseModel: { name: "org/tiny", revision: null },
+      training: { ...REFERENCE_TRAINING, problem: "multi-label", labels },
+      tensors: randomAdapter(model, 4, ["query", "value"], 3),
+    });
+    const named = ["--adapter", adapter, "--model", model];
+    const texts = ["great !", "the film is not so bad ."];
+    const { json, code, stderr } = await predict([
+      ...named,
+      "--json",
+      ...texts,
+    ]);
+    assertEquals(code, 0, stderr);
+    const predictions = json();
+    for (const { labels: own, probabilities, threshold } of predictions) {
+      assertEquals(threshold, 0.5);
+      assertEquals(own, labels.filter((name) => probabilities[name] >= 0.5));
+    }
+    // Between two probabilities, so that some labels are predicted and some not.
+    const [lowest, middle] = Object.values<number>(predictions[0].probabilities)
+      .sort((a, b) => a - b);
+    const threshold = String((lowest! + middle!) / 2);
+    const shown = await predict([
+      ...named,
+      "--threshold",
+      threshold,
+      texts[0]!,
+    ]);
+    assertEquals(shown.code, 0, shown.stderr);
+    const [head, , text, ...lines] = shown.stdout.trimEnd().split("\n");
+    assertEquals(head, `sst2, rank 4, threshold ${threshold}`);
+    assertEquals(text, texts[0]);
+    assertEquals(lines.length, 3);
+    lines.forEach((line, i) =>
+      assertMatch(
+        line,
+        i < 2 ? /^ {2}\w+ +0\.\d{4} {2}predicted$/ : /^ {2}\w+ +0\.\d{4}$/,
+      )
+    );
+
+    const path = (name: string) => join(folder, name);
+    const onTable = async (name: string, table: string, ...args: string[]) => {
+      Deno.writeTextFileSync(path(name), table);
+      const called = await predict([
+        ...[...named, "--in", path(name), "--to", path(`out-${name}`)],
+        ...["--threshold", threshold, ...args],
+      ]);
+      assertEquals(called.code, 0, called.stderr);
+      const [, scores] = called.stdout.trimEnd().split("\n");
+      return scores;
+    };
+    const rows = ["joy|hope", "", "joy|anger", "fear"];
+    const scores = await onTable(
+      "names.csv",
+      `text,label\n${
+        rows.map((it, i) => `${texts[i % 2]},${it}`).join("\n")
+      }\n`,
+      ...["--label", "label"],
+    );
+    assertMatch(
+      scores!,
+      /^2 of 4 rows have labels: micro F1 [\d.]+, .*; not scored: 1 row with a label that the adapter does not have$/,
+    );
+    const [header, first] = Deno.readTextFileSync(path("out-names.csv"))
+      .split("\n");
+    assertEquals(header, "text,label,predicted_labels,probabilities");
+    assertMatch(
+      first!,
+      /^great !,joy\|hope,"\[""\w+"",""\w+""\]","\{""joy"":0\.\d+,""fear"":0\.\d+,""hope"":0\.\d+\}"$/,
+    );
+    const asLists = await onTable(
+      "lists.jsonl",
+      `${JSON.stringify({ text: texts[0], label: ["hope", "joy"] })}\n` +
+        JSON.stringify({ text: texts[1], label: ["fear"] }),
+      ...["--label", "label"],
+    );
+    const scored = scores!.replace(/^2 of 4/, "2 of 2").replace(/;.*/, "");
+    assertEquals(asLists, scored);
+    const row = JSON.parse(
+      Deno.readTextFileSync(path("out-lists.jsonl")).split("\n")[0]!,
+    );
+    assertEquals(Object.keys(row.probabilities), labels);
+    assertEquals(row.predicted_labels.length, 2);
+
+    Deno.writeTextFileSync(
+      path("bad.csv"),
+      "text,label\nx,joy|hope\ny,joy||hope\n",
+    );
+    const bad = await predict([
+      ...[...named, "--in", path("bad.csv"), "--to", path("out-bad.csv")],
+      ...["--label", "label"],
+    ]);
+    assertEquals(bad.code, 1);
+    assertMatch(
+      bad.stderr,
+      /bad\.csv:3: Expected the name of a label, found nothing in "joy\|\|hope"/,
     );
   }));
