@@ -84,7 +84,8 @@ const Classes = z.strictObject({ ...TASK_FIELDS, maxLength: trainedLength });
 /**
  * {@linkcode CLASSES_FILE}, which an adapter that another program wrote lacks.
  */
-export const { find: findClasses, write: writeClasses } = jsonFile(
-  CLASSES_FILE,
-  Classes,
-);
+export const {
+  read: readClasses,
+  find: findClasses,
+  write: writeClasses,
+} = jsonFile(CLASSES_FILE, Classes);

@@ -14,8 +14,12 @@ import { kindNamed, mergeAdapter } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
-import { problemOf } from "../problems/registry.ts";
-import { NoRecommendationError, recommendedRank } from "./recommended_rank.ts";
+import { problemOf, withThreshold } from "../problems/registry.ts";
+import {
+  NoRecommendationError,
+  recommendedRank,
+  reportedThreshold,
+} from "./recommended_rank.ts";
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
 
 /** A stage that exports or merges an adapter. */
@@ -35,7 +39,7 @@ export interface CutAdapter {
 
 /**
  * Reads the adapter of a stage, cut to the rank that its parameters or its
- * input `report` select.
+ * input `report` select, with the threshold of that report, if it has one.
  *
  * @throws {Error} If these contradict each other, belong to another adapter, or
  * exceed its rank.
@@ -43,10 +47,14 @@ export interface CutAdapter {
 export async function readCutAdapter(
   stage: CuttingStage,
 ): Promise<CutAdapter> {
-  const { params: { epoch }, inputs } = stage;
-  const read = await readAdapter(inputs.adapter.path);
+  const { params, inputs: { adapter: { path }, report } } = stage;
+  const read = await readAdapter(path);
   const { rank } = await requestedRank(read, stage);
-  const adapter = afterEpoch(read, epoch);
+  const { training, ...after } = afterEpoch(read, params.epoch);
+  const threshold = report === undefined
+    ? undefined
+    : await reportedThreshold(report.path, training, params);
+  const adapter = { ...after, training: withThreshold(training, threshold) };
   return { adapter, rank, tensors: tensorsAt(rank, adapter) };
 }
 

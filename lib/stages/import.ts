@@ -3,6 +3,7 @@ import { CLASSES_FILE, taskFields } from "../artifacts/classes.ts";
 import { findModelOrigin } from "../artifacts/model.ts";
 import { type PeftAdapter, readPeft, toAdapter } from "../peft/import.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
+import type { HeadName } from "../engine/models/model.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {
   areSameLabels,
@@ -68,11 +69,8 @@ async function taskOf(
 ): Promise<TaskProblem> {
   const info = tokens && await readTokensInfo(tokens.path);
   const file = `"${CLASSES_FILE}" of "${source}"`;
-  const unnamed = problemOfOutputs(outputs, head);
-  const given = labels && {
-    ...(head !== "sequence" && { problem: unnamed.problem }),
-    labels,
-  };
+  const unnamed = unnamedProblem(head, outputs, info);
+  const given = labels && { ...unnamed, labels };
   if (given && exported && !areSameLabels(given, exported)) {
     const names = given.labels.join(", ");
     const what = problemOf(exported).inWords(exported.task);
@@ -111,4 +109,20 @@ async function taskOf(
     words: (info ?? exported)?.words,
     task: info?.task ?? task ?? known,
   };
+}
+
+/**
+ * The problem of a head of which nothing else is known: that of the tokens, if
+ * they have one for such a head.
+ */
+function unnamedProblem(
+  head: HeadName,
+  outputs: number,
+  tokens: TaskProblem | undefined,
+): { readonly problem: string; readonly labels: string[] | null } {
+  const unnamed = problemOfOutputs(outputs, head);
+  const solved = tokens && problemOf(tokens);
+  const isSame = solved?.head === head && solved.outputs === outputs &&
+    (solved.classes.length > 0) === (unnamed.labels !== null);
+  return isSame ? { ...unnamed, problem: solved.name } : unnamed;
 }

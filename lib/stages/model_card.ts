@@ -65,7 +65,7 @@ export async function writeModelCard(
   const hasFigure = drawn !== false && exists(drawn);
   if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
   const title = provenanceTitle(provenanceOf(training));
-  const { classes, head } = problemOf(training);
+  const { classes, head, threshold } = problemOf(training);
   const facts = metadata(title, training, scores, content);
   const isEmbedding = head === "embedding";
   const what = usage?.what ??
@@ -78,11 +78,19 @@ export async function writeModelCard(
   const also = hasHead ? " with the classification head" : "";
   const dtype = usage ? "" : ", in float32";
   const named = classes.map(plain).join(", ");
+  const areClasses = threshold === undefined;
+  const namedAs = areClasses
+    ? "Classes"
+    : "Labels, of which a text has any number";
+  const deciding = areClasses ? [] : [
+    `The probability of each label is the logistic function of its logit, \`logits.sigmoid()\` in PyTorch; a label is predicted from ${threshold} on.`,
+  ];
   const paragraphs = [
     `---\n${stringify(facts, { lineWidth: -1 })}---`,
     `# ${title} for ${plain(taskTitle(training.task))}`,
     `${what}: rank ${rank} on ${modules}${also}${dtype}.` +
-    (named && ` Classes: ${named}.`),
+    (named && ` ${namedAs}: ${named}.`),
+    ...deciding,
     ...(usage ? [usage.code] : peftCode(cut, content)),
     usage ? "`FOLDER` is the path of this folder." : FOLDER_NOTE,
     ...notes,
@@ -125,6 +133,10 @@ const GLUE = "nyu-mll/glue";
 /** Names of metrics in the hub's library `evaluate`. */
 const METRIC_TYPES: Readonly<Record<string, string>> = {
   f1_macro: "f1",
+  micro_f1: "f1",
+  macro_f1: "f1",
+  weighted_f1: "f1",
+  subset_accuracy: "accuracy",
   matthews: "matthews_correlation",
   pearson: "pearsonr",
   spearman: "spearmanr",
@@ -142,7 +154,8 @@ function metadata(
   const isEmbedding = head === "embedding";
   const method = methodName(provenanceOf(training));
   const glue = glueTask(task);
-  const metrics = Object.keys(scores[0]?.score.metrics ?? {}).map(metricType);
+  const names = Object.keys(scores[0]?.score.metrics ?? {});
+  const metrics = [...new Set(names.map(metricType))];
   return {
     library_name: usage?.library ??
       (isEmbedding ? "sentence-transformers" : "peft"),

@@ -6,10 +6,10 @@ Reads requests from standard input, each a line of JSON, and prints an answer to
 JSON, so that PyTorch is imported once for all.
 
 A request names a `model` folder, a safetensors file of `tokens` (ids, types, offsets), the
-number of `labels` (with `tokens_have_labels`, of tokens), and the folders of exported `adapters` and merged `models`. With `write`, an
+number of `labels` (with `tokens_have_labels`, of tokens), the `problem_type` of transformers, if it matters, and the folders of exported `adapters` and merged `models`. With `write`, an
 adapter is made by PEFT itself and saved in its `folder`, with fields of LoraConfig from `config`.
 An answer has the logits of each adapter, of each model, and of the adapter that was written, as flat
-lists, or the `error` with which a request failed.
+lists, and the `problem_types` of the models, or the `error` with which a request failed.
 """
 
 import inspect
@@ -44,7 +44,8 @@ def answer(request: dict) -> dict:
     def base():
         torch.manual_seed(0)
         return model_class.from_pretrained(
-            request["model"], num_labels=labels, dtype=torch.float32, attn_implementation="eager")
+            request["model"], num_labels=labels, problem_type=request.get("problem_type"),
+            dtype=torch.float32, attn_implementation="eager")
 
     # Some models have no token types.
     takes = inspect.signature(type(base()).forward).parameters
@@ -54,12 +55,13 @@ def answer(request: dict) -> dict:
         with torch.no_grad():
             return model.eval()(**batch).logits.flatten().tolist()
 
+    merged = [
+        model_class.from_pretrained(folder, attn_implementation="eager") for folder in request["models"]
+    ]
     result = {
         "adapters": [logits(PeftModel.from_pretrained(base(), folder)) for folder in request["adapters"]],
-        "models": [
-            logits(model_class.from_pretrained(
-                folder, attn_implementation="eager")) for folder in request["models"]
-        ],
+        "models": [logits(model) for model in merged],
+        "problem_types": [model.config.problem_type for model in merged],
     }
     if "write" in request:
         config = LoraConfig(

@@ -10,6 +10,8 @@ export interface PeftRequest {
   readonly labels: number;
   /** Whether each token has a label, instead of each example. */
   readonly tokens_have_labels?: boolean;
+  /** The `problem_type` of transformers, if it matters. */
+  readonly problem_type?: string;
   /** Folders of exported adapters. */
   readonly adapters: readonly string[];
   /** Folders of merged models. */
@@ -29,6 +31,8 @@ export interface PeftRequest {
 export interface PeftLogits {
   readonly adapters: number[][];
   readonly models: number[][];
+  /** The `problem_type` of each model. */
+  readonly problem_types: string[];
   readonly written?: number[];
 }
 

@@ -28,6 +28,8 @@ const fixtures = join(import.meta.dirname!, "../../fixtures");
 const TRAINING = { ...REFERENCE_TRAINING, rank: 8, alpha: 16 };
 /** Of every logit, in float32. */
 const TOLERANCE = 1e-4;
+/** Of logits of several labels. */
+const CLOSE = 1e-5;
 
 /** Models for which rank-stabilized scales are tried as well. */
 const OFTEN = ["tiny-roberta", "tiny-bert", "MiniLM"];
@@ -100,6 +102,10 @@ for (
   }
 
   if (OFTEN.includes(name)) {
+    test(
+      "PEFT and transformers compute the logits of several labels for a text, from exported adapters as a multi_label_classification and from merged ones",
+      (stages) => compareLabels(stages, model!),
+    );
     test(
       "evaluate-ranks computes what PEFT computes from a DoRA",
       (stages) =>
@@ -201,6 +207,84 @@ async function compareExports(
   });
 }
 
+const EMOTIONS = ["fear", "hope", "joy"];
+
+/** Tokens of texts, each with any number of labels. */
+async function labelledTokens(
+  { folder, run }: EngineStages,
+  model: string,
+): Promise<string> {
+  const train = join(folder, "labels.jsonl");
+  const rows = Array.from({ length: 24 }, (_, i) => {
+    const label = EMOTIONS.filter((_, k) => (i >> k) % 2 === 1);
+    const text = `the film ${i} is ${label.join(" and ")} ${"so ".repeat(i)}`;
+    return JSON.stringify({ text, label });
+  });
+  await Deno.writeTextFile(train, rows.join("\n"));
+  const data = await run("fetch-data", { files: { train }, holdout: 0.5 });
+  return await run("tokenize", {}, { model, data });
+}
+
+async function compareLabels(
+  stages: EngineStages,
+  model: string,
+): Promise<void> {
+  const { folder } = stages;
+  const tokens = await labelledTokens(stages, model);
+  const labels = EMOTIONS.length;
+  const adapter = await saved(
+    folder,
+    model,
+    "all-linear",
+    randomAdapter(model, TRAINING.rank, "all-linear", labels),
+    { problem: "multi-label", labels: EMOTIONS },
+  );
+  const ranks = [1, 8];
+  const ours = await logitsByRank(stages, { model, tokens, adapter }, {
+    ranks,
+    precision: "f32",
+  });
+  const adapters: string[] = [];
+  const models: string[] = [];
+  for (const rank of ranks) {
+    const exported = await runTask(exportAdapter, folder, { rank }, {
+      adapter,
+      model,
+    });
+    adapters.push(exported.output);
+    const card = Deno.readTextFileSync(join(exported.output, "README.md"));
+    assertMatch(
+      card,
+      /Labels, of which a text has any number: fear, hope, joy/,
+    );
+    assertMatch(card, /logits\.sigmoid\(\).*is predicted from 0\.5 on/);
+    assertMatch(card, /problem_type="multi_label_classification"/);
+    const merged = await runTask(merge, folder, { rank }, { model, adapter });
+    models.push(merged.output);
+  }
+  const theirs = await askPython({ given: { model, tokens } }, model, {
+    adapters,
+    models,
+    labels,
+    problem_type: "multi_label_classification",
+  });
+  assertEquals(
+    theirs.problem_types,
+    ranks.map(() => "multi_label_classification"),
+  );
+  for (const [i, rank] of ranks.entries()) {
+    const title = `of several labels, ${basename(model)}, rank ${rank}`;
+    const logits = ours.get(rank)!;
+    assertWithin(theirs.adapters[i]!, logits, `PEFT's logits ${title}`, CLOSE);
+    assertWithin(
+      theirs.models[i]!,
+      logits,
+      `transformers' logits ${title}`,
+      CLOSE,
+    );
+  }
+}
+
 async function compareImport(
   stages: EngineStages,
   model: string,
@@ -255,9 +339,11 @@ async function saved(
 }
 
 function askPython(
-  { given }: EngineStages,
+  { given }: Pick<EngineStages, "given">,
   model: string,
-  request: Pick<PeftRequest, "adapters" | "models" | "write">,
+  request: Omit<PeftRequest, "model" | "tokens" | "labels"> & {
+    readonly labels?: number;
+  },
 ): Promise<PeftLogits> {
   const tokens = join(given.tokens, "validation.safetensors");
   return peft!.ask({ model, tokens, labels: 2, ...request });
@@ -267,6 +353,7 @@ function assertWithin(
   found: readonly number[],
   expected: Float32Array,
   what: string,
+  tolerance = TOLERANCE,
 ): void {
   assertEquals(found.length, expected.length, what);
   const difference = Math.max(
@@ -278,5 +365,5 @@ function assertWithin(
       spread.toFixed(2)
     }`,
   );
-  assert(difference < TOLERANCE, `${what}: off by ${difference}`);
+  assert(difference < tolerance, `${what}: off by ${difference}`);
 }
