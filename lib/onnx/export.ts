@@ -64,7 +64,7 @@ export async function writeMergedModel(
   source: Source,
 ): Promise<WrittenModel> {
   const { folder, training, tensors, dtype } = source;
-  const { head, hubTask, outputs } = problemOf(training);
+  const { head, hubTask, outputs, threshold } = problemOf(training);
   const isEmbedding = head === "embedding";
   const model = readModel(folder, head);
   await Deno.mkdir(join(output, "onnx"));
@@ -99,7 +99,7 @@ export async function writeMergedModel(
     graph,
     usage: isEmbedding
       ? mergedEmbeddingUse(dtype, readPooling(folder))
-      : mergedUse(dtype, hubTask.type),
+      : mergedUse(dtype, hubTask.type, threshold !== undefined),
   };
 }
 

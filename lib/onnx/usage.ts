@@ -105,12 +105,19 @@ export function servedUse(
  * A merged export.
  *
  * @param task Of transformers.js: `text-classification`
+ * @param hasLabels Whether a text may have several labels, of which the most
+ * probable one says too little
  */
-export function mergedUse(dtype: Precision, task: string): Usage {
+export function mergedUse(
+  dtype: Precision,
+  task: string,
+  hasLabels: boolean,
+): Usage {
+  const options = hasLabels ? ", { top_k: null }" : "";
   const script = block("js", [
     'import { pipeline } from "@huggingface/transformers";',
     `const classify = await pipeline("${task}", "FOLDER");`,
-    'console.log(await classify("A text"));',
+    `console.log(await classify("A text"${options}));`,
   ]);
   const python = block("python", [
     "import onnxruntime",

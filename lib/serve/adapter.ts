@@ -14,12 +14,18 @@ export interface AdapterFile {
   readonly task: string;
   readonly problem:
     | "classification"
+    | "multi-label"
     | "regression"
     | "tokens"
     | "similarity"
     | "retrieval";
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
+  /**
+   * Of several labels for a text, the probability from which one is predicted;
+   * 0.5 by default.
+   */
+  readonly threshold?: number;
   /** Of embeddings alone: whether they are divided by their norm. */
   readonly normalizes?: boolean;
   /** Of tokens, the form of the words that its training had. */

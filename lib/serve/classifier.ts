@@ -33,17 +33,38 @@ export type { CallOptions, FoundEntity, Input, LoadOptions, Runtime };
 
 /** Prediction for a text. */
 export interface Answer {
-  /** The most probable class; undefined for a regression, and for tokens. */
+  /**
+   * The most probable class; undefined for several labels, for a regression,
+   * and for tokens.
+   */
   readonly label: string | undefined;
   /**
-   * Probability of that class; for a regression, the predicted value; for
-   * tokens, the mean probability of the tags, 1 without words.
+   * For several labels, those whose probability reaches the threshold, the most
+   * probable one first.
+   */
+  readonly labels?: readonly string[];
+  /**
+   * Probability of that class; for several labels, that of the most probable
+   * one; for a regression, the predicted value; for tokens, the mean probability
+   * of the tags, 1 without words.
    */
   readonly score: number;
-  /** Probability of each class of the text. */
+  /**
+   * Probability of each class of the text; those of several labels are
+   * independent of each other.
+   */
   readonly scores: Readonly<Record<string, number>>;
   /** For tokens, what is found in the text. */
   readonly entities?: readonly FoundEntity[];
+}
+
+/** Options of a classification. */
+export interface ClassifyOptions extends CallOptions {
+  /**
+   * For several labels, the probability from which one is predicted; by default
+   * that of the adapter.
+   */
+  readonly threshold?: number;
 }
 
 /** A model with an adapter. */
@@ -54,13 +75,18 @@ export interface Classify {
    * @throws {RangeError} If the adapter does not serve the rank, or a text is
    * too long to be meant.
    */
-  (texts: readonly Input[], options?: CallOptions): Promise<Answer[]>;
-  readonly problem: "classification" | "regression" | "tokens";
+  (texts: readonly Input[], options?: ClassifyOptions): Promise<Answer[]>;
+  readonly problem: "classification" | "multi-label" | "regression" | "tokens";
   /**
    * Class names in the order of their ids, tags for tokens; null for a
    * regression.
    */
   readonly labels: readonly string[] | null;
+  /**
+   * For several labels, the probability from which one is predicted unless a
+   * call names another; undefined for another problem.
+   */
+  readonly threshold: number | undefined;
   /** Ranks that the adapter serves, ascending. */
   readonly ranks: readonly number[];
   /** The same model, not loaded again, with another adapter. */
@@ -99,17 +125,23 @@ async function classifier(
       `The adapter in "${place}" gives embeddings: load it by embedder.ts`,
     );
   }
-  const preset = checkedRank(adapter, given ?? own);
+  const preset = {
+    rank: checkedRank(adapter, given ?? own),
+    threshold: adapter.file.threshold ?? DEFAULT_THRESHOLD,
+  };
   const classify = async (
     texts: readonly Input[],
-    { rank = preset, batchSize }: CallOptions = {},
+    options: ClassifyOptions = {},
   ) => {
-    const checked = checkedRank(adapter, rank);
-    return await classifyTexts(model, adapter, texts, checked, batchSize);
+    const rank = checkedRank(adapter, options.rank ?? preset.rank);
+    const { threshold = preset.threshold, batchSize } = options;
+    const chosen = { rank, threshold, batchSize };
+    return await classifyTexts(model, adapter, texts, chosen);
   };
   return Object.assign(classify, {
     problem: problem as Classify["problem"],
     labels,
+    threshold: problem === "multi-label" ? preset.threshold : undefined,
     ranks: adapter.ranks,
     with: (other: string | URL, { rank }: Pick<LoadOptions, "rank"> = {}) =>
       classifier(model, other, rank),
@@ -117,12 +149,21 @@ async function classifier(
   });
 }
 
+/** Probability from which one of several labels is predicted. */
+const DEFAULT_THRESHOLD = 0.5;
+
+/** How texts are classified. */
+interface Chosen {
+  readonly rank: number;
+  readonly threshold: number;
+  readonly batchSize: number | undefined;
+}
+
 async function classifyTexts(
   model: LoadedModel,
   adapter: LoadedAdapter,
   texts: readonly Input[],
-  rank: number,
-  batchSize: number | undefined,
+  { rank, threshold, batchSize }: Chosen,
 ): Promise<Answer[]> {
   if (!Array.isArray(texts)) {
     throw new TypeError("Expected a list of texts, as in classify([text])");
@@ -159,6 +200,9 @@ async function classifyTexts(
   }
   return encoded.map(({ words }, i) => {
     const logits = [...found[i]!].sort(([a], [b]) => a - b);
+    if (problem === "multi-label") {
+      return labelsAnswer(logits[0]![1], labels, threshold);
+    }
     const answers = logits.map(([, it]) => classAnswer(it, labels));
     if (problem === "classification") return answers[0]!;
     if (problem === "regression") {
@@ -189,5 +233,24 @@ function classAnswer(logits: Float32Array, labels: readonly string[]): Answer {
     label: labels[best]!,
     score: shares[best]! / sum,
     scores: Object.fromEntries(labels.map((it, i) => [it, shares[i]! / sum])),
+  };
+}
+
+/** Each label by the logistic function of its own logit. */
+function labelsAnswer(
+  logits: Float32Array,
+  labels: readonly string[],
+  threshold: number,
+): Answer {
+  const shares = Array.from(logits, (it) => 1 / (1 + Math.exp(-it)));
+  const predicted = labels
+    .map((name, i) => ({ name, share: shares[i]! }))
+    .filter(({ share }) => share >= threshold)
+    .sort((a, b) => b.share - a.share);
+  return {
+    label: undefined,
+    labels: predicted.map(({ name }) => name),
+    score: Math.max(...shares),
+    scores: Object.fromEntries(labels.map((it, i) => [it, shares[i]!])),
   };
 }

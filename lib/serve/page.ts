@@ -84,12 +84,31 @@ async function start() {
     byId("status").textContent = answers.length === 0
       ? "Enter a text"
       : `${inWords(answers)} at rank ${rank}, in ${time}`;
-    const shown = classify.problem === "tokens"
-      ? rowsOfEntities(inputs as string[], answers)
-      : answers.length === 1 && classify.problem === "classification"
-      ? rowsOfClasses(answers[0]!)
-      : rowsOfTexts(inputs, answers, isPair ? columns : ["Text"]);
+    const shown = rowsOf(inputs, answers, isPair ? columns : ["Text"]);
     byId("answers").replaceChildren(...answers.length === 0 ? [] : shown);
+  }
+
+  /** The table of answers: of a single text, all its classes or labels. */
+  function rowsOf(
+    inputs: readonly Input[],
+    answers: readonly Answer[],
+    names: readonly string[],
+  ): HTMLElement[] {
+    const isSingle = answers.length === 1;
+    switch (classify.problem) {
+      case "tokens":
+        return rowsOfEntities(inputs as string[], answers);
+      case "classification":
+        return isSingle
+          ? rowsOfClasses(answers[0]!, "Class")
+          : rowsOfTexts(inputs, answers, [...names, "Class", "Probability"]);
+      case "multi-label":
+        return isSingle
+          ? rowsOfClasses(answers[0]!, "Label")
+          : rowsOfTexts(inputs, answers, [...names, "Labels"]);
+      case "regression":
+        return rowsOfTexts(inputs, answers, [...names, "Score"]);
+    }
   }
 
   async function update() {
@@ -139,25 +158,25 @@ function typedInputs(isPair: boolean): Input[] {
 }
 
 /**
- * `positive, 98.3 %`, `score 3.214`, `12 texts: 8 × positive, 4 × negative` or
- * `1 text: 2 × person`.
+ * `positive, 98.3 %`, `joy 91.2 %, hope 60.3 %`, `score 3.214`,
+ * `12 texts: 8 × positive, 4 × negative` or `1 text: 2 × person`.
  */
 function inWords(answers: readonly Answer[]): string {
-  const [{ label, score, entities }, ...others] = answers as [
-    Answer,
-    ...Answer[],
-  ];
+  const [first, ...others] = answers as [Answer, ...Answer[]];
+  const { label, score, entities } = first;
   if (others.length === 0 && entities === undefined) {
+    if (first.labels !== undefined) return labelsOf(first);
     return label === undefined
       ? `Score ${score.toFixed(3)}`
       : `${label}, ${percent(score)}`;
   }
-  const labels = answers.flatMap(({ label, entities }) =>
-    entities?.map(({ label }) => label) ?? label ?? []
+  const labels = answers.flatMap(({ label, labels, entities }) =>
+    entities?.map(({ label }) => label) ?? labels ?? label ?? []
   );
   const counts = Object.entries(Object.groupBy(labels, (it) => it))
     .map(([label, its]) => `${its!.length} × ${label}`).join(", ");
-  const found = counts || (entities && "nothing found");
+  const nothing = first.labels === undefined ? "nothing found" : "no label";
+  const found = counts || ((entities ?? first.labels) && nothing);
   return `${answers.length} text${others.length > 0 ? "s" : ""}${
     found ? `: ${found}` : ""
   }`;
@@ -167,12 +186,27 @@ function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-function rowsOfClasses({ scores }: Answer): HTMLElement[] {
+/** The predicted ones of several labels: `joy 91.2 %, hope 60.3 %`. */
+function labelsOf({ labels = [], scores }: Answer): string {
+  const shown = labels.map((name) => `${name} ${percent(scores[name]!)}`);
+  return shown.join(", ") || "no label";
+}
+
+/** All classes of a text, or all labels, those that are predicted in bold. */
+function rowsOfClasses(
+  { scores, labels = [] }: Answer,
+  title: "Class" | "Label",
+): HTMLElement[] {
   const shares = Object.entries(scores).sort(([, a], [, b]) => b - a);
   return [
-    rowOf("th", ["Class", "Probability"]),
+    rowOf("th", [title, "Probability"]),
     ...shares.map(([name, share]) => {
       const row = rowOf("td", [name, percent(share)]);
+      if (labels.includes(name)) {
+        const strong = document.createElement("strong");
+        strong.textContent = name;
+        row.firstElementChild!.replaceChildren(strong);
+      }
       const bar = document.createElement("progress");
       bar.value = share;
       // The number is beside it.
@@ -226,16 +260,21 @@ function rowsOfTexts(
   answers: readonly Answer[],
   columns: readonly string[],
 ): HTMLElement[] {
-  const rows = answers.map(({ label, score }, i) => {
+  const rows = answers.map((answer, i) => {
     const input = inputs[i]!;
     return rowOf("td", [
       ...(typeof input === "string" ? [input] : [input.text, input.pair]),
-      ...(label === undefined ? [score.toFixed(3)] : [label, percent(score)]),
+      ...cellsOf(answer),
     ]);
   });
-  const isScore = answers[0]?.label === undefined;
-  const found = isScore ? ["Score"] : ["Class", "Probability"];
-  return [rowOf("th", [...columns, ...found]), ...rows];
+  return [rowOf("th", columns), ...rows];
+}
+
+/** What is predicted of a text: a class, labels or a score. */
+function cellsOf(answer: Answer): string[] {
+  const { label, labels, score } = answer;
+  if (labels !== undefined) return [labelsOf(answer)];
+  return label === undefined ? [score.toFixed(3)] : [label, percent(score)];
 }
 
 function rowOf(kind: "th" | "td", texts: readonly string[]): HTMLElement {

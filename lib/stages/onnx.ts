@@ -48,9 +48,7 @@ export async function exportOnnx(
   const cut = await readCutAdapter(stage);
   const { adapter, rank } = cut;
   const { name, head } = problemOf(adapter.training);
-  // lib/serve and transformers.js would turn the outputs for labels into
-  // others.
-  if (head === "language" || name === "multi-label") {
+  if (head === "language") {
     throw new RangeError(
       `An adapter for "problem: ${name}" is not exported in ONNX: export it for PEFT`,
     );
@@ -118,11 +116,15 @@ async function lossInWords(
     const now = percent(after.metrics[metric]!);
     return `${metricInWords(metric)} ${now} (${percent(value)} in float32)`;
   }).join(", ");
+  const { threshold } = problem;
+  const decided = (prediction: number) =>
+    threshold === undefined ? prediction : Number(prediction >= threshold);
   const differ = Array.from(before.predictions)
-    .filter((it, i) => it !== after.predictions[i]).length;
+    .filter((it, i) => decided(it) !== decided(after.predictions[i]!)).length;
   const unit = examples.words ? "words" : "examples";
+  const what = threshold === undefined ? "classes" : "labels";
   const classes = problem.classes.length > 0
-    ? ` ${differ} classes differ.`
+    ? ` ${differ} ${what} differ.`
     : "";
   const line =
     `On the ${count} ${unit} of the split ${name}, in percent: ${scores}.${classes}`;

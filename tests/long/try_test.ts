@@ -313,6 +313,48 @@ Deno.test({
     ),
 });
 
+Deno.test({
+  name: `try shows which of several labels a text has${suffix}`,
+  ignore: missing !== undefined,
+  fn: () =>
+    withPage(
+      ["fear", "hope", "joy"],
+      ["text"],
+      async (_, browser, folder) => {
+        const classify = await load(folder);
+        const texts = ["It rains.", "A film that stays."];
+        const answers = await classify(texts);
+        await classify.release();
+        const labelsOf = ({ labels, scores }: typeof answers[number]) =>
+          labels!.map((name) => `${name} ${percent(scores[name]!)}`)
+            .join(", ") || "no label";
+        const [first] = answers;
+        await type(browser, "text", texts[0]!);
+        await browser.until(
+          `document.getElementById("status").textContent.startsWith(${
+            JSON.stringify(`${labelsOf(first!)} at rank ${maxRank}, in`)
+          })`,
+        );
+        assertEquals(await cells(browser), [
+          ["Label", "Probability"],
+          ...Object.entries(first!.scores).sort(([, a], [, b]) => b - a)
+            .map(([name, share]) => [name, percent(share)]),
+        ]);
+        const bold = await browser.evaluate<string[]>(
+          `[...document.querySelectorAll("#answers strong")].map((it) => it.textContent)`,
+        );
+        assertEquals(bold, [...first!.labels!]);
+        await type(browser, "text", texts.join("\n"));
+        await told(browser, /^2 texts: .* at rank/);
+        assertEquals(await cells(browser), [
+          ["Text", "Labels"],
+          ...texts.map((text, i) => [text, labelsOf(answers[i]!)]),
+        ]);
+      },
+      "multi-label",
+    ),
+});
+
 Deno.test("try names a stage with an adapter if the pipeline or the stage has none", async () => {
   using project = new CliProject(
     "name: test\nstages: { a: { task: make, with: { text: a } } }\n",

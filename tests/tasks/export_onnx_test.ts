@@ -124,7 +124,7 @@ Deno.test("export-onnx in 8 bits says so in the card, and names the file as tran
     assertMatch(card, /pipeline\("text-classification", "FOLDER"\)/);
   }));
 
-for (const problem of ["classification", "tokens"] as const) {
+for (const problem of ["classification", "multi-label", "tokens"] as const) {
   Deno.test({
     name:
       `the code in the cards of all exports gives the same in JavaScript and in Python, for every rank and merged, ${problem}`,
@@ -135,7 +135,7 @@ for (const problem of ["classification", "tokens"] as const) {
 
 async function compareCards(
   folder: string,
-  problem: "classification" | "tokens",
+  problem: SavedProblem,
 ): Promise<void> {
   const model = fixture("tiny-bert");
   const adapter = await savedAdapter(folder, model, problem);
@@ -165,10 +165,11 @@ async function compareCards(
     1e-4,
     "merged",
   );
+  const probabilitiesOf = problem === "multi-label" ? sigmoidsOf : sharesOf;
   const shares = Array.from(
     { length: logits.length / LABELS.length },
     (_, i) =>
-      sharesOf(logits.slice(LABELS.length * i, LABELS.length * (i + 1))),
+      probabilitiesOf(logits.slice(LABELS.length * i, LABELS.length * (i + 1))),
   );
   const peft = await codesOf(
     await runTask(exportAdapter, folder, { rank: 3 }, given),
@@ -190,10 +191,26 @@ async function compareCards(
   }
   const kind = problem === "tokens" ? "token" : "text";
   assertMatch(merged.js, RegExp(`pipeline\\("${kind}-classification", "`));
-  if (problem !== "tokens" || ONNX_JS === undefined) return;
-  const found = await transformersJs([merged.output], "token-classification");
+  if (problem === "classification" || ONNX_JS === undefined) return;
+  const found = await transformersJs(
+    [merged.output],
+    problem === "tokens" ? "token-classification" : "text-classification",
+    problem === "tokens" ? TEXTS : ["A text"],
+  );
+  if (problem === "multi-label") {
+    assertMatch(merged.js, /classify\("A text", \{ top_k: null \}\)/);
+    const scores = new Map(
+      found[0]![0]!.map(({ label, score }) => [label, score]),
+    );
+    const all = LABELS.map((label) => scores.get(label)!);
+    return assertClose(all, shares[0]!, 1e-4, "transformers.js");
+  }
   const { score } = found[0]![0]![0]!;
   assert(score > 0 && score < 1);
+}
+
+function sigmoidsOf(logits: readonly number[]): number[] {
+  return logits.map((it) => 1 / (1 + Math.exp(-it)));
 }
 
 function sharesOf(logits: readonly number[]): number[] {
@@ -269,11 +286,13 @@ async function printed(
   return text!;
 }
 
+type SavedProblem = "classification" | "multi-label" | "tokens";
+
 /** An artifact of an adapter with random values. */
 async function savedAdapter(
   folder: string,
   model: string,
-  problem: "classification" | "tokens" = "classification",
+  problem: SavedProblem = "classification",
 ): Promise<string> {
   const adapter = await Deno.makeTempDir({ dir: folder });
   const targets = readModel(model).architecture.targetModules;
@@ -311,13 +330,14 @@ async function feedOf(folder: string, text: string): Promise<Feed> {
 async function transformersJs(
   folders: readonly string[],
   task = "text-classification",
+  texts: readonly string[] = TEXTS,
 ): Promise<{ label: string; score: number }[][][]> {
   const request = await Deno.makeTempFile();
   const text = JSON.stringify({
     modules: ONNX_JS,
     task,
     folders,
-    texts: TEXTS,
+    texts,
   });
   await Deno.writeTextFile(request, text);
   const script = join(import.meta.dirname!, "../onnx/transformers_js.mjs");
