@@ -1,7 +1,7 @@
 import { methodName } from "../engine/schedules/registry.ts";
-import { repeatedRow } from "../problems/problem.ts";
+import { count, repeatedRow } from "../problems/problem.ts";
 import { isShare } from "../problems/registry.ts";
-import { formatOf, withInterval } from "./format.ts";
+import { formatOf, metricInWords, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
 import type {
@@ -15,7 +15,7 @@ import type {
   SpeedUp,
   Verdict,
 } from "./report.ts";
-import type { RankResult, Result } from "./result.ts";
+import type { Result } from "./result.ts";
 import {
   areasUnder,
   areaUnderCurve,
@@ -107,6 +107,12 @@ function compareOne(
   });
   const { method, rank } = verdict?.recommended ??
     { method: 0, rank: methods[0]!.ranks[0]! };
+  const threshold = thresholdOf(
+    results,
+    metrics[0]!,
+    methods[method]!.results,
+    rank,
+  );
   return {
     sides,
     comparison: {
@@ -117,16 +123,13 @@ function compareOne(
       examples,
       metrics,
       majority: majorityOf(first, metrics),
-      ...thresholdOf(
-        results,
-        metrics[0]!,
-        resultsAt(
-          methods[method]!.results,
-          rank,
-        ),
-      ),
+      ...threshold && { threshold },
       confidence,
-      verdict: verdict && withHeads(verdict, sides, contrasts, metrics[0]!),
+      verdict: verdict && withThreshold(
+        withHeads(verdict, sides, contrasts, metrics[0]!),
+        threshold,
+        metrics[0]!,
+      ),
       methods: sides.map(({ summary }) => summary),
       contrasts,
       mistakes: mistakesOf({ method, rank }, methods[method]!.results),
@@ -179,30 +182,56 @@ function majorityOf(
 }
 
 /**
- * The thresholds by which results are predicted, if they are by any.
+ * The thresholds by which results are predicted; undefined if they are by none.
  *
- * @param shown Predictions for which the best one is given
+ * @param shown Results of the method for which the best one is given, at `rank`
  */
 function thresholdOf(
   results: readonly Result[],
   metric: string,
-  shown: readonly Pick<RankResult, "predictions">[],
-): Pick<Comparison, "threshold"> {
+  shown: readonly Result[],
+  rank: number,
+): Comparison["threshold"] {
   const { problem, labels } = results[0]!;
-  if (problem.bestThreshold === undefined) return {};
+  if (problem.bestThreshold === undefined) return undefined;
   const values = results.flatMap(({ problem }) => problem.threshold ?? []);
-  const best = problem.bestThreshold(
-    metric,
-    shown.map(({ predictions }) => predictions),
-    labels,
-  );
+  const predictions = shown.flatMap((result) => resultsAt([result], rank))
+    .map((it) => it.predictions);
+  const texts = predictions.length * labels.length / problem.width;
+  let predicted = 0;
+  for (const result of shown) {
+    const { threshold } = result.problem;
+    for (const { predictions } of resultsAt([result], rank)) {
+      predicted += count(predictions, (it) => it >= threshold!);
+    }
+  }
   return {
-    threshold: {
-      values: [...new Set(values)].sort((a, b) => a - b),
-      isBest: results.some((it) => it.isBestThreshold),
-      best,
-    },
+    values: [...new Set(values)].sort((a, b) => a - b),
+    isBest: results.some((it) => it.isBestThreshold),
+    labelsPerText: predicted / texts,
+    best: problem.bestThreshold(metric, predictions, labels),
   };
+}
+
+/**
+ * A verdict that says which threshold to set, where by the one that was used no
+ * text is predicted any label.
+ */
+function withThreshold(
+  verdict: Verdict,
+  threshold: Comparison["threshold"],
+  metric: string,
+): Verdict {
+  if (threshold === undefined || threshold.labelsPerText > 0) return verdict;
+  const { values, best } = threshold;
+  const { inWords } = formatOf(metric);
+  const advice =
+    `No text is predicted any label, since no probability reaches ${
+      values.join(" or ")
+    }: from ${best.value} on, the ${metricInWords(metric)} is ${
+      inWords(best.score)
+    } on the held-out rows. Set -S threshold=${best.value}, or take the best one by -S threshold=best.`;
+  return { ...verdict, reasons: [advice, ...verdict.reasons] };
 }
 
 /**

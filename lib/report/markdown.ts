@@ -119,10 +119,10 @@ function thresholdText(
   { threshold, metrics: [metric], mistakes, methods }: Comparison,
 ): string[] {
   if (threshold === undefined) return [];
-  const { values, isBest, best } = threshold;
+  const { values, isBest, labelsPerText, best } = threshold;
   const used = `A label is predicted from a probability of ${
     values.join(" or ")
-  } on`;
+  } on, which gives a text ${labelsPerText.toFixed(2)} labels on average`;
   if (isBest) {
     return [
       `${used}, the best one for the examples that are scored: the scores are somewhat too high for others.`,

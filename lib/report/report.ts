@@ -53,6 +53,11 @@ export interface Comparison {
     readonly values: readonly number[];
     readonly isBest: boolean;
     /**
+     * Mean number of labels of a text that the verdict's method predicts at its
+     * recommended rank.
+     */
+    readonly labelsPerText: number;
+    /**
      * The best one for the examples of the verdict's method at its recommended
      * rank, and the mean of the main metric by it.
      */

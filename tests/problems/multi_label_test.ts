@@ -4,7 +4,8 @@ import reference from "../../fixtures/references/multi_label_metrics.json" with 
 };
 import { problemOf, scoresOf } from "../../lib/problems/registry.ts";
 import { mistakesOf } from "../../lib/report/mistakes.ts";
-import { resultOf } from "../report/results.ts";
+import { compare } from "../../lib/report/compare.ts";
+import { OPTIONS, resultOf } from "../report/results.ts";
 
 const NAMES = ["a", "b", "c"];
 const problem = problemOf({ problem: "multi-label", labels: NAMES });
@@ -97,4 +98,28 @@ Deno.test("bestThreshold() is the one by which the predictions have the highest 
   assertEquals(value, 0.3);
   assertEquals(score, 1);
   assertEquals(best("hamming_loss"), { value: 0.3, score: 0 });
+});
+
+Deno.test("a report says which threshold to set where no text is predicted any label, and nothing of it where some are", () => {
+  const labels = Float32Array.from({ length: 60 }, (_, i) => Number(i % 4 < 2));
+  const resultWith = (offset: number) => ({
+    ...resultOf("data", "dylora", {}, { problem, labels }),
+    ranks: [1, 2].map((rank) => {
+      const predictions = labels.map((it) => offset + 0.2 * it);
+      const metrics = {
+        micro_f1: problem.scorer("micro_f1", labels)()(predictions),
+      };
+      return { rank, metrics, predictions, probabilities: null };
+    }),
+  });
+  const { comparisons: [low] } = compare([resultWith(0.15)], OPTIONS);
+  assertEquals(low!.threshold!.labelsPerText, 0);
+  assertEquals(low!.threshold!.best, { value: 0.2, score: 1 });
+  assertEquals(
+    low!.verdict!.reasons[0],
+    "No text is predicted any label, since no probability reaches 0.5: from 0.2 on, the micro F1 is 100.0 % on the held-out rows. Set -S threshold=0.2, or take the best one by -S threshold=best.",
+  );
+  const { comparisons: [high] } = compare([resultWith(0.4)], OPTIONS);
+  assertEquals(high!.threshold!.labelsPerText, 1.5);
+  assert(!high!.verdict!.reasons.join().includes("-S threshold"));
 });
