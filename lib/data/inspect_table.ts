@@ -13,6 +13,7 @@ import {
   readTable,
   recordedClasses,
 } from "./table.ts";
+import { likelySeparator, markColumns } from "./label_cells.ts";
 import { quote, quoteAll } from "./text_file.ts";
 
 /** What was detected in a table. */
@@ -25,8 +26,18 @@ export interface TableSummary {
   readonly label: Column;
   /** Other columns of texts, which the pipeline does not read. */
   readonly unused: readonly Column[];
-  /** What the labels look like: classes, numbers to predict, or tags of words. */
-  readonly problem: "classification" | "regression" | "tokens";
+  /**
+   * What the labels look like: classes, several labels of a text, numbers to
+   * predict, or tags of words.
+   */
+  readonly problem: "classification" | "multi-label" | "regression" | "tokens";
+  /**
+   * What separates the labels of a text, or "auto"; undefined where lists have
+   * several, or columns.
+   */
+  readonly separator?: string | undefined;
+  /** Columns of 0 and 1, one for each label, of which `label` is the first. */
+  readonly marks?: readonly Column[] | undefined;
   /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
   readonly tokens: number;
 }
@@ -74,6 +85,17 @@ export async function inspectTable(
     return columnWith(name, rows.map(({ values }) => values[place]), place < 0);
   });
   const table = { rows: rows.length, columns: header };
+  const several = severalLabels(columns, named, path);
+  if (several !== undefined) {
+    const tokens = tokensOf(several.text, several.pair);
+    return {
+      ...table,
+      ...several,
+      unused: [],
+      problem: "multi-label",
+      tokens,
+    };
+  }
   const tagged = taggedColumns(columns, named, path);
   if (tagged !== undefined) {
     const tokens = tokensOf(tagged.text, undefined);
@@ -220,6 +242,65 @@ function taggedColumns(
   return { text: column, pair: undefined, label };
 }
 
+/**
+ * The columns of texts, and of several labels of each: a list of names, names
+ * with a separator, or columns of 0 and 1. Undefined if there are none.
+ */
+function severalLabels(
+  columns: readonly Column[],
+  named: Named,
+  path: string,
+):
+  | Pick<TableSummary, "text" | "pair" | "label" | "separator" | "marks">
+  | undefined {
+  const label = named.label !== undefined
+    ? columns.find(({ name }) => name === named.label)
+    : byName(columns, LABELS) ?? listColumn(columns, named);
+  if (label === undefined) {
+    const marks = markColumns(columns);
+    const [first] = marks;
+    if (first === undefined) return undefined;
+    const others = columns.filter((it) => !marks.includes(it));
+    const [text, pair] = textsOf(others, named, first, path);
+    return { text, pair, label: first, marks };
+  }
+  const separator = likelySeparator(label.values);
+  const hasWords = columns.some((it) => it !== label && hasLists(it));
+  if (separator === undefined && (!isListOfNames(label) || hasWords)) {
+    return undefined;
+  }
+  const others = columns.filter((it) => it !== label);
+  const [text, pair] = textsOf(others, named, label, path);
+  return { text, pair, label, separator };
+}
+
+/** The only column with several labels, among those that are not named. */
+function listColumn(
+  columns: readonly Column[],
+  { text, pair }: Named,
+): Column | undefined {
+  const free = columns.filter(({ name }) =>
+    name !== text && name !== pair && !TEXTS.includes(name.toLowerCase())
+  );
+  const lists = free.filter((it) =>
+    isListOfNames(it) ||
+    it.median < 40 && likelySeparator(it.values) !== undefined
+  );
+  return lists.length === 1 ? lists[0] : undefined;
+}
+
+function hasLists({ values }: Column): boolean {
+  return values.some((it) => listIn(it) !== undefined);
+}
+
+/** Whether the values of a column are lists of names, and not of objects. */
+function isListOfNames({ values }: Column): boolean {
+  const items = values.flatMap((it) => listIn(it) ?? []);
+  return items.length > 0 &&
+    values.every((it) => isEmpty(it) || listIn(it) !== undefined) &&
+    items.every((it) => className(it) !== undefined);
+}
+
 function byName(columns: readonly Column[], names: readonly string[]) {
   return names.flatMap((name) =>
     columns.find((it) => it.name.toLowerCase() === name) ?? []
@@ -242,6 +323,8 @@ function isId({ values, distinct, filled }: Column): boolean {
 export interface ColumnGuesses {
   readonly text: readonly string[];
   readonly label: readonly string[];
+  /** Columns of 0 and 1, one for each label; none if they are few. */
+  readonly marks: readonly string[];
   /**
    * Parameters that name columns of texts to write, such as `prompt=prompt`;
    * undefined if there are none, or labels.
@@ -289,7 +372,7 @@ export async function guessColumns(
     all.indexOf(name) === all.lastIndexOf(name)
   );
   const written = writtenIn(header)?.settings;
-  if (header.length === 0) return { text: [], label: [], written };
+  if (header.length === 0) return { text: [], label: [], marks: [], written };
   const rows = await readTable(path, [], header, { encoding, numbers: header });
   const columns = header.map((name, i) =>
     columnWith(name, rows.map(({ values }) => values[i]))
@@ -308,6 +391,7 @@ export async function guessColumns(
     label: groups.length > 0
       ? groups.map(({ name }) => name)
       : others.slice(-1),
+    marks: markColumns(columns).map(({ name }) => name),
     written,
   };
 }

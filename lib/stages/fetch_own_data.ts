@@ -11,6 +11,7 @@ import { quotedTexts, sharedTexts, withoutRepeated } from "../data/faults.ts";
 import {
   areLabelled,
   className,
+  describeValue,
   isEmpty,
   listIn,
   nameClasses,
@@ -24,7 +25,8 @@ import {
   type Row,
 } from "../data/table.ts";
 import { type ColumnGuesses, guessColumns } from "../data/inspect_table.ts";
-import { quoteAll } from "../data/text_file.ts";
+import { likelySeparator } from "../data/label_cells.ts";
+import { quote, quoteAll } from "../data/text_file.ts";
 import { type Setting, SettingError } from "../data/setting_error.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
@@ -46,6 +48,9 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const { names, ...found } = await readRows(files.train!, columns, [], params);
   const given = chosenRows("train", found.rows, stage);
   const problem = problemOfRows(given, params);
+  const isGuessed = problem === "classification" && names === undefined &&
+    !params.classes;
+  if (isGuessed) checkSingleLabels(given, params);
   const column = columnOf(problem);
   const faults: string[] = [];
   /** Places without the paths of files: results hold none of a user. */
@@ -241,6 +246,29 @@ function problemOfRows(
 }
 
 /**
+ * Checks that a text has one class, and not several labels.
+ *
+ * @throws {SettingError} If a column looks like lists of labels, with the
+ * profile that reads them.
+ */
+function checkSingleLabels(rows: readonly Row[], { label }: OwnData): void {
+  const separator = likelySeparator(rows.map(({ values }) => values.at(-1)));
+  if (separator === undefined) return;
+  const first = rows.find(({ values }) =>
+    separator === "auto" || String(values.at(-1)).includes(separator)
+  )!;
+  const form = separator === "auto"
+    ? "lists in JSON"
+    : `with ${quote(separator)} between them`;
+  throw new SettingError(
+    `${first.place}: A text seems to have several labels in the column "${label}", ${form}, as in ${
+      describeValue(first.values.at(-1))
+    }: read them by --profile labels of own-data, which is -S separator=auto; if each value is one class, list all by -S classes=[...]`,
+    { name: "separator", value: "auto" },
+  );
+}
+
+/**
  * Checks that the files of the user have the columns that are named.
  *
  * @throws {SyntaxError} Naming the file and the parameter of the column, if one lacks it.
@@ -311,7 +339,7 @@ interface ColumnRemedy {
 function remedyFor(
   lacking: string,
   params: OwnData,
-  { text, label, written }: ColumnGuesses,
+  { text, label, marks, written }: ColumnGuesses,
 ): ColumnRemedy {
   const { named, texts, learnt } = columnsIn(params);
   const isToWrite = params.completion || params.messages;
@@ -328,6 +356,16 @@ function remedyFor(
   }
   const [key] = Object.entries(named).find(([, it]) => it === lacking) ??
     [params.negatives ? "negatives" : "labels"];
+  const areMarks = key === "label" && marks.length > 0 &&
+    marks.every((name) => !texts.includes(name));
+  if (areMarks) {
+    const list = `[${marks.map(yamlName).join(", ")}]`;
+    return {
+      text:
+        `it has columns of 0 and 1, which may be a label each: name them by -S labels='${list}'`,
+      setting: { name: "labels", value: list },
+    };
+  }
   if (key === "labels") {
     return { text: "name the columns of 0 and 1 by -S labels=[...]" };
   }
@@ -355,6 +393,11 @@ function remedyFor(
   return /^[\p{L}\w ./@-]+$/u.test(name)
     ? { text: whole, setting: { name: parameter, value: name } }
     : { text: whole };
+}
+
+/** A name as an item of a list in YAML. */
+function yamlName(name: string): string {
+  return /^[\p{L}_][\p{L}\p{N}_ -]*$/u.test(name) ? name : JSON.stringify(name);
 }
 
 /** How a table is read. */

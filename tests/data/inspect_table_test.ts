@@ -153,10 +153,13 @@ Deno.test("inspectTable() takes class ids whose names the file records as these 
   assertEquals([seen.label.name, seen.problem], ["label", "classification"]);
 });
 
-Deno.test("inspectTable() refuses labels that are all lists or dates", () =>
+Deno.test("inspectTable() refuses labels that are all lists of lists, or dates", () =>
   withFolder(async (folder) => {
     const all = join(folder, "all.jsonl");
-    const rows = ["neg", "pos"].map((it) => ({ text: "a text", label: [it] }));
+    const rows = ["neg", "pos"].map((it) => ({
+      text: "a text",
+      label: [[it]],
+    }));
     await Deno.writeTextFile(
       all,
       rows.map((it) => JSON.stringify(it)).join("\n"),
@@ -202,4 +205,91 @@ Deno.test("inspectTable() finds words with tags, and texts with spans, unless a 
       ),
       ["classification", "text", "label", 3],
     );
+  }));
+
+Deno.test("inspectTable() recognizes several labels of a text: lists, lists in JSON, names with a separator, and columns of 0 and 1", () =>
+  withFolder(async (folder) => {
+    const write = async (name: string, lines: readonly string[]) => {
+      const path = join(folder, name);
+      await Deno.writeTextFile(path, lines.join("\n"));
+      return path;
+    };
+    const found = async (path: string, named = {}) => {
+      const { problem, text, label, separator, marks } = await inspectTable(
+        path,
+        named,
+      );
+      const names = marks?.map(({ name }) => name);
+      return [problem, text.name, names ?? label.name, separator];
+    };
+    const lists = [["joy", "hope"], ["joy"], [], ["hope", "fear"]];
+    const sets = ["joy|hope", "joy", "hope", "fear|joy", "fear|hope"];
+    for (const name of ["label", "emotions", "tags"]) {
+      const jsonLines = await write(
+        "a.jsonl",
+        lists.map((it, i) => JSON.stringify({ [name]: it, said: `text ${i}` })),
+      );
+      assertEquals(
+        await found(jsonLines),
+        ["multi-label", "said", name, undefined],
+      );
+      const cells = await write("b.tsv", [
+        `${name}\tsaid`,
+        ...lists.map((it, i) => `${JSON.stringify(it)}\ta text, ${i}`),
+      ]);
+      assertEquals(await found(cells), ["multi-label", "said", name, "auto"]);
+      for (const separator of ["|", ";", ", "]) {
+        const path = await write("c.tsv", [
+          `text\t${name}`,
+          ...sets.map((it, i) =>
+            `one, two and ${i}\t${it.replace("|", separator)}`
+          ),
+        ]);
+        assertEquals(
+          await found(path),
+          ["multi-label", "text", name, separator.trim()],
+        );
+      }
+    }
+    const columns = await write("d.csv", [
+      "joy,text,hope,fear",
+      ...Array.from(
+        { length: 8 },
+        (_, i) => `${i & 1},text ${i},${(i >> 1) & 1},${i >> 2}`,
+      ),
+    ]);
+    assertEquals(
+      await found(columns),
+      ["multi-label", "text", ["joy", "hope", "fear"], undefined],
+    );
+    assertEquals(
+      await found(columns, { label: "hope" }),
+      ["classification", "text", "hope", undefined],
+    );
+  }));
+
+Deno.test("inspectTable() takes names with commas, numbers and few columns of 0 and 1 for what they are", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a.tsv");
+    const names = ["Paris, France", "Lyon, France", "Rome, Italy", "Oslo"];
+    const rows = Array.from({ length: 20 }, (_, i) => (
+      { text: `a text ${i}`, label: names[i % 4], a: i % 2, b: i % 3 === 0 }
+    ));
+    for (
+      const labelOf of [
+        ({ label }: typeof rows[number]) => label,
+        ({ a }: typeof rows[number]) => `${a},5`,
+      ]
+    ) {
+      await Deno.writeTextFile(
+        path,
+        `text\tlabel\tx\ty\n${
+          rows.map((it) =>
+            [it.text, labelOf(it), it.a, Number(it.b)].join("\t")
+          ).join("\n")
+        }`,
+      );
+      const { problem, label } = await inspectTable(path, {});
+      assertEquals([problem, label.name], ["classification", "label"]);
+    }
   }));

@@ -242,6 +242,30 @@ const REFUSED: readonly (readonly [
     /different labels: 10000, such as .*expected 2 to 1000.*-S separator= \(last row: .*a\.csv:5001\)/,
   ],
   [
+    "names with a separator where a text has one class, unless the classes are listed",
+    "text,label\none,a|b\ntwo,a\nthree,b\nfour,b|a\nfive,a|b\n",
+    {},
+    /a\.csv:2: A text seems to have several labels in the column "label", with "\|" between them, as in "a\|b": read them by --profile labels.*-S separator=auto;.*-S classes=\[\.\.\.\]/,
+  ],
+  [
+    "lists in JSON where a text has one class",
+    'text,label\none,"[""a""]"\ntwo,[]\n',
+    {},
+    /a\.csv:2: A text seems to have several labels in the column "label", lists in JSON, as in/,
+  ],
+  [
+    "columns of 0 and 1 where there is no column of labels",
+    "text,joy,hope,fear\none,0,1,1\ntwo,1,1,0\nthree,0,0,0\n",
+    {},
+    /no column "label".*: it has columns of 0 and 1, which may be a label each: name them by -S labels='\[joy, hope, fear\]'/,
+  ],
+  [
+    "nothing between two separators that are found",
+    "text,label\none,a|b\ntwo,a\nthree,b||a\nfour,b|a\n",
+    { separator: "auto" },
+    /a\.csv:4: Expected the name of a label, found nothing in "b\|\|a"/,
+  ],
+  [
     "one label alone",
     "text,label\none,a\ntwo,a\n",
     { separator: "|" },
@@ -258,3 +282,15 @@ for (const [what, text, params, message] of REFUSED) {
       assertIsError(error, Error, message);
     }));
 }
+
+Deno.test("fetch-data reads values with a separator as classes where these are listed", () =>
+  withFolder(async (folder) => {
+    const { info, examples } = await read(
+      folder,
+      "a.csv",
+      "text,label\none,a|b\ntwo,a\nthree,b\nfour,b|a\n",
+      { classes: ["a", "b", "a|b", "b|a"] },
+    );
+    assertEquals(info.problem, "classification");
+    assertEquals(examples.map(({ label }) => label), [2, 0, 1, 3]);
+  }));

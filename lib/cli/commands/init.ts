@@ -42,7 +42,7 @@ const SCHEMA = "out/pipeline.schema.json";
 export const initCommand = command`
   init FILE
 
-  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json, .conll (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, or of words and one of their tags or spans, which are detected by name and content. Nothing is trained.
+  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json, .conll (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, of lists of labels, or of 0 and 1 for each label, or of words and one of their tags or spans, which are detected by name and content. Nothing is trained.
 
   Options:
   --text COLUMN  Column of the text
@@ -173,12 +173,17 @@ type Described = TableSummary & LabelSummary;
 function summary(file: string, path: string, table: Described): string[] {
   const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
+  const labelled = table.marks === undefined
+    ? `label   "${oneLine(label.name)}"`
+    : `labels  columns ${
+      quoteAll(table.marks.map(({ name }) => oneLine(name)))
+    }`;
   const more = unused.length - MAX_LISTED;
   return [
     `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
     `  text    ${lengths(text)}`,
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
-    `  label   "${oneLine(label.name)}", ${table.labels}`,
+    `  ${labelled}, ${table.labels}`,
     ...unused.slice(0, MAX_LISTED).map((it) => {
       const remedy = `: read it too by --pair ${shellWord(oneLine(it.name))}`;
       return `  unused  ${lengths(it)}${pair ? "" : remedy}`;
@@ -200,46 +205,62 @@ const MAX_LISTED = 8;
 /** Reads the labels of a file. */
 async function labelsIn(
   path: string,
-  { problem, text, pair, label }: TableSummary,
+  { problem, text, pair, label, separator, marks }: TableSummary,
   encoding: string | undefined,
 ): Promise<LabelSummary> {
   const { columnOf } = await import("../../problems/registry.ts");
+  const { markedLabels } = await import("../../problems/label_lists.ts");
   const { namesIn, of, reader } = columnOf(problem);
-  const columns = [text, pair, label].flatMap((it) => it?.name ?? []);
-  const form = { encoding, numbers: [label.name] };
+  const learnt = (marks ?? [label]).map(({ name }) => name);
+  const columns = [text, pair].flatMap((it) => it?.name ?? []);
+  const form = { encoding, numbers: learnt };
+  const all = await readTable(path, [...columns, ...learnt], [], form);
   const { lacking = [], given = [] } = Object.groupBy(
-    await readTable(path, columns, [], form),
+    marks ? markedLabels(all, learnt) : all,
     ({ values }) => isEmpty(values.at(-1)) ? "lacking" : "given",
   );
-  const names = problem === "regression"
+  const names = problem === "regression" || marks
     ? undefined
     : await recordedClasses(path, label.name);
   const areNamed = names !== undefined;
-  let labels = `${label.distinct} different values`;
+  const orNone = problem === "multi-label"
+    ? ", or if they have none, -S missing=none"
+    : "";
   const problems = lacking.slice(0, 1).map(({ place }) =>
-    `rows without a label: ${lacking.length}, first ${place}: complete them, or leave them out by -S missing=skip`
+    `rows without a label: ${lacking.length}, first ${place}: complete them, or leave them out by -S missing=skip${orNone}`
   );
+  let labels = `${label.distinct} different values`;
+  let listForm: string | undefined;
   try {
     const named = names ? nameClasses(given, names) : given;
     const rows = reader?.({
+      separator: separator && "auto",
       repairs: false,
-      log: (what) => labels = what.replace("The tags are", "tags"),
+      log: (what) => {
+        labels = what.replace("The tags are", "tags")
+          .replace("Labels of a text are", "labels");
+        listForm = labels;
+      },
       fault: (what) => problems.push(what),
     })(named, true) ?? named;
     const readable = reader
       ? rows
       : rows.filter(({ values }) => className(values.at(-1)) !== undefined);
-    const classes = (reader ? undefined : names) ?? namesIn(readable) ?? [];
+    const classes = (marks && learnt) ?? (reader ? undefined : names) ??
+      namesIn(readable) ?? [];
     const reading = { ...of(classes), areRecorded: areNamed };
     const sound: Row[] = [];
     const found: number[] = [];
     const refused: string[] = [];
     for (const row of rows) {
       try {
-        const [{ label, words } = {}] = toExamples([row], reading);
-        if ((words ?? label) === undefined) continue;
+        const [{ label, words, targets } = {}] = toExamples([row], reading);
+        const ofWords = words?.map(([, , it]) => it!);
+        const ofText = label === undefined ? undefined : [label];
+        const values = targets ?? ofWords ?? ofText;
+        if (values === undefined) continue;
         sound.push(row);
-        found.push(...words?.map(([, , it]) => it!) ?? [label!]);
+        found.push(...values);
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error;
         refused.push(error.message);
@@ -249,11 +270,14 @@ async function labelsIn(
     problems.push(
       ...refused.slice(0, MAX_LISTED),
       ...more > 0 ? [`${count(more, "more row")} like these`] : [],
-      ...reading.faults(sound, { areNamed, isTraining: true }),
+      ...reading.faults(sound, {
+        areNamed: areNamed || marks !== undefined,
+        isTraining: true,
+      }),
     );
     if (found.length === 0) return { labels, problems };
     const words = oneLine(reading.describe(found));
-    return { labels: reader ? `${labels}; ${words}` : words, problems };
+    return { labels: listForm ? `${listForm}; ${words}` : words, problems };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return { labels, problems: [...problems, ...error.message.split("\n")] };
@@ -302,7 +326,11 @@ async function openTemplate(pipeline: string, { name, path }: Source) {
     }
     write(["params", key], value, comment);
   };
-  const setList = (key: string, values: readonly number[], comment: string) => {
+  const setList = (
+    key: string,
+    values: readonly (number | string)[],
+    comment: string,
+  ) => {
     const node = document.createNode([...values], { flow: true });
     if (!isNode(node)) throw new TypeError("a list is no node");
     node.comment = ` ${comment}`;
@@ -383,14 +411,19 @@ ${document.toString({ lineWidth: 0 })}`;
 /** The text of a pipeline for a table: own-data with its parameters and comments. */
 async function starter(source: Source, table: Described): Promise<string> {
   const { name, path, encoding } = source;
-  const { document, write, set } = await openTemplate(OWN_DATA, source);
-  const { rows, columns, text, pair, label } = table;
+  const { document, write, set, setList } = await openTemplate(
+    OWN_DATA,
+    source,
+  );
+  const { rows, columns, text, pair, label, separator, marks } = table;
   const names = quoteAll(columns.map(oneLine));
   const { GLUE_TASKS } = await import("../../benchmarks/glue.ts");
   set("train", path);
   set("text", text.name, lengthsOf(text));
   set("pair", pair?.name ?? null, pair && lengthsOf(pair));
-  set("label", label.name, table.labels);
+  if (marks === undefined) set("label", label.name, table.labels);
+  else setList("labels", marks.map(({ name }) => name), table.labels);
+  if (separator !== undefined) set("separator", separator);
   if (encoding !== undefined) set("encoding", encoding);
   if (table.problem === "regression") {
     const why = `the labels look numeric: ${label.distinct} distinct values`;

@@ -528,3 +528,80 @@ Deno.test("init refuses a pipe and a device, for which it would wait", () =>
       assertMatch(stderr, /is neither a file nor a folder; write its content/);
     }
   }));
+
+const LISTS = ["joy|hope", "joy", "hope", "fear|joy", "fear|hope", "fear"];
+
+/** Tables of texts with several labels, and the parameters that read them. */
+const LABELLED: readonly (readonly [
+  name: string,
+  text: string,
+  params: Readonly<Record<string, unknown>>,
+  shown: RegExp,
+])[] = [
+  [
+    "names.csv",
+    `said,emotions\n${
+      Array.from({ length: 60 }, (_, i) => `text ${i},${LISTS[i % 6]}`)
+        .join("\n")
+    }\n`,
+    { text: "said", label: "emotions", separator: "|", labels: null },
+    /^ {2}label {3}"emotions", labels separated by "\|"; 3 labels: "fear" 30, "hope" 30, "joy" 30; 1\.50 for a text, 0 texts have none$/m,
+  ],
+  [
+    "lists.jsonl",
+    Array.from(
+      { length: 60 },
+      (_, i) =>
+        JSON.stringify({ said: `text ${i}`, label: LISTS[i % 6]!.split("|") }),
+    ).join("\n"),
+    { text: "said", label: "label", separator: null, labels: null },
+    /^ {2}label {3}"label", 3 labels: "fear" 30, .*$/m,
+  ],
+  [
+    "cells.tsv",
+    `said\tlabel\n${
+      Array.from(
+        { length: 60 },
+        (_, i) => `text ${i}\t${JSON.stringify(LISTS[i % 6]!.split("|"))}`,
+      ).join("\n")
+    }\n`,
+    { text: "said", label: "label", separator: "auto", labels: null },
+    /^ {2}label {3}"label", 3 labels: "fear" 30, .*$/m,
+  ],
+  [
+    "marks.csv",
+    `fear,said,hope,joy\n${
+      Array.from({ length: 60 }, (_, i) => {
+        const has = (name: string) => Number(LISTS[i % 6]!.includes(name));
+        return [has("fear"), `text ${i}`, has("hope"), has("joy")].join();
+      }).join("\n")
+    }\n`,
+    { text: "said", separator: null, labels: ["fear", "hope", "joy"] },
+    /^ {2}labels {2}columns "fear", "hope", "joy", 3 labels: "fear" 30, .*$/m,
+  ],
+];
+
+for (const [name, text, params, shown] of LABELLED) {
+  Deno.test(`init recognizes several labels of a text and writes a pipeline that reads them, ${name}`, () =>
+    withFolder(async (folder) => {
+      const data = join(folder, name);
+      const file = join(folder, "labels.yaml");
+      await Deno.writeTextFile(data, text);
+      const { code, stdout, stderr } = await callHere(
+        ...["init", data, "--to", file],
+      );
+      assertEquals(code, 0, stderr);
+      assertMatch(stdout, shown);
+      const written = await Deno.readTextFile(file);
+      const read = parse(written.replaceAll(/\$\{.*?\}/g, "x")).params;
+      for (const [key, value] of Object.entries(params)) {
+        assertEquals(read[key], value, key);
+      }
+      const ran = await callHere("pipeline", file, "data", ...out);
+      assertEquals(ran.code, 0, ran.stdout + ran.stderr);
+      const planned = await callHere(
+        ...["plan", file, "-S", "model=./fixtures/tiny-roberta", ...out],
+      );
+      assertMatch(planned.stdout, /^unchanged +data/m);
+    }));
+}
