@@ -45,8 +45,8 @@ export interface Answer {
   readonly labels?: readonly string[];
   /**
    * Probability of that class; for several labels, that of the most probable
-   * one; for a regression, the predicted value; for tokens, the mean probability
-   * of the tags, 1 without words.
+   * one; for a regression, the predicted value; for tokens, the mean
+   * probability of the tags, 1 without words.
    */
   readonly score: number;
   /**
