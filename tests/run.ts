@@ -49,7 +49,7 @@ export const GROUPS: Readonly<Record<string, Group>> = {
 const BY_REQUEST = ["long", "engines"];
 
 /** Processes at a time; each leaves the processors idle for a good part. */
-const PROCESSES = 6;
+const PROCESSES = 3 * navigator.hardwareConcurrency;
 
 const USAGE = `Usage: deno task test [--strict] [GROUP...]
 
