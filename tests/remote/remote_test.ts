@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { existsSync } from "node:fs";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { listFiles, treeDigest } from "../../lib/store/blobs.ts";
 import { entriesOf } from "../../lib/files/files.ts";
 import { sign } from "../../lib/remote/signature.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Caches, FaultyServer, makeResult, offerAll, TEXTS } from "./made.ts";
+import { until } from "../until.ts";
 
 /** Fails unless a cache has all of a result. */
 async function assertHas(store: Store, manifest: Manifest): Promise<void> {
@@ -545,9 +547,14 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
   const stop = new AbortController();
   const hanging: (() => void)[] = [];
   const random = manifest.files.find(({ path }) => path === "random.bin")!;
+  const others = manifest.files.filter((file) => file !== random);
   server.fault = async (_, path) => {
     if (!path.includes(random.blob.slice(2))) return undefined;
-    setTimeout(() => stop.abort(new Error("stop")), 50);
+    await until(
+      () => others.every(({ blob }) => existsSync(to.blobs.path(blob))),
+      "the other blobs have come",
+    );
+    stop.abort(new Error("stop"));
     await new Promise<void>((resolve) => hanging.push(resolve));
     return undefined;
   };
