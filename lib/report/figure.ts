@@ -286,6 +286,46 @@ function barChart(curves: Curves): TopLevelSpec {
   };
 }
 
+/** Name of the data of {@linkcode lossCurve}. */
+export const LOSS_POINTS = "points";
+
+/**
+ * The loss of one training by step, for a page that gives it its points while
+ * it goes on: `{ step, loss }` of the data {@linkcode LOSS_POINTS}.
+ */
+export function lossCurve(): Spec {
+  return compile({
+    ...FIGURE,
+    width: "container",
+    height: 110,
+    background: "transparent",
+    data: { name: LOSS_POINTS },
+    mark: { type: "line", point: { size: 18 } },
+    encoding: {
+      x: STEP_AXIS,
+      y: {
+        field: "loss",
+        type: "quantitative",
+        title: "loss",
+        axis: { tickCount: 4 },
+        scale: { zero: false },
+      },
+      tooltip: [
+        { field: "step", type: "quantitative" },
+        { field: "loss", type: "quantitative", format: ".4f" },
+      ],
+    },
+  }).spec;
+}
+
+/** The steps of a training. */
+const STEP_AXIS = {
+  field: "step",
+  type: "quantitative",
+  title: "step",
+  axis: { grid: false, tickCount: 6 },
+} as const;
+
 /** Losses by step, a line per training. */
 function lossChart({ methods }: Curves): TopLevelSpec {
   // Candidates come first, and are drawn last.
@@ -312,12 +352,7 @@ function lossChart({ methods }: Curves): TopLevelSpec {
     params: [LEGEND_CHOICE],
     mark: "line",
     encoding: {
-      x: {
-        field: "step",
-        type: "quantitative",
-        title: "step",
-        axis: { grid: false, tickCount: 6 },
-      },
+      x: STEP_AXIS,
       y: { field: "loss", type: "quantitative", title: "training loss" },
       color,
       strokeDash,

@@ -156,8 +156,28 @@ function unfoldTarget() {
   const target = document.getElementById(location.hash.slice(1));
   unfold(target?.firstElementChild ?? target);
   target?.scrollIntoView();
+  if (target !== null) tell({ top: target.getBoundingClientRect().top });
 }
 addEventListener("hashchange", unfoldTarget);
+
+// A page around this one, such as that of `dash`
+
+/** What a page says to one that shows it in a frame. */
+export interface ReportMessage {
+  /** Height of the page in pixels. */
+  readonly height?: number;
+  /** Place of what was linked to in this page, in pixels from its top. */
+  readonly top?: number;
+}
+
+function tell(message: ReportMessage) {
+  if (parent !== self) parent.postMessage(message, "*");
+}
+
+new ResizeObserver(([entry]) => {
+  const { height } = entry!.target.getBoundingClientRect();
+  tell({ height: Math.ceil(height) });
+}).observe(document.documentElement);
 
 // Everything is printed.
 addEventListener("beforeprint", () => {

@@ -23,7 +23,7 @@ Deno.test({
       `document.querySelectorAll(".cell.running").length === 2`,
     );
     await browser.until(
-      `document.querySelectorAll("#running .curve").length === 2`,
+      `document.querySelectorAll("#running .chart svg").length === 2`,
     );
     // A curve is drawn from two points on, and the page asks again once a
     // second.
@@ -54,7 +54,7 @@ Deno.test({
     await shows("scores", /own: accuracy.*2 of 2 results.*0\.3000.*0\.5500/);
     assertEquals(
       await browser.evaluate(
-        `document.querySelectorAll("#curves .curve").length`,
+        `document.querySelectorAll("#curves .chart svg").length`,
       ),
       2,
     );

@@ -37,12 +37,15 @@ export const dashCommand = command`
     const { graph, settings } = await openRun(args);
     return { graph, settings, status: await status(graph, settings) };
   });
+  const { lossCurve } = await import("../../report/figure.ts");
+  const curve = JSON.stringify(lossCurve());
   const answer = async (name: string, search: URLSearchParams) => {
     const chosen = search.get("stage") ?? "";
     if (name === "report") {
       const body = follower.report(chosen);
       return body && { body, type: ".html", policy: REPORT_POLICY };
     }
+    if (name === "curve.json") return { body: curve, type: ".json" };
     if (name !== "state") return undefined;
     const body = JSON.stringify(await pageContent(follower, chosen));
     return { body, type: ".json" };
@@ -52,11 +55,18 @@ export const dashCommand = command`
     "": join(pages, "dash_page.html"),
     "dash_page.ts": join(pages, "dash_page.ts"),
     "page.css": join(PROJECT, "lib/report/page.css"),
+    "vega.js": packageFile("vega/runtime"),
+    "vega-embed.js": packageFile("vega-embed/runtime"),
   };
   return await interruptible((signal) =>
     servePage(args, "dash", files, signal, answer)
   );
 });
+
+/** Path of a file that a name of the import map stands for. */
+function packageFile(name: string): string {
+  return decodeURIComponent(new URL(import.meta.resolve(name)).pathname);
+}
 
 /** Policy of a report: it may run its own scripts, sandboxed from this page. */
 const REPORT_POLICY =

@@ -2,7 +2,13 @@
 // pipeline once a second, and shows it.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import type { PageContent } from "./dash_sections.ts";
+import type { Spec } from "vega";
+import type { default as vegaEmbed, Result } from "vega-embed";
+import type { ReportMessage } from "../../report/page_script.ts";
+import type { PageContent, Point } from "./dash_sections.ts";
+
+/** The global of vega-embed's script. */
+const embed: typeof vegaEmbed = Reflect.get(globalThis, "vegaEmbed");
 
 const PAUSE = 1000;
 
@@ -14,6 +20,52 @@ function byId<E extends HTMLElement = HTMLElement>(id: string): E {
 let chosen = "";
 
 const shown = new Map<string, string>();
+
+/** A drawn curve, which stays when the section around it changes. */
+interface Drawn {
+  readonly element: HTMLElement;
+  readonly view: Promise<Result["view"]>;
+  /** Its points, as JSON. */
+  points: string;
+}
+
+const curves = new Map<string, Drawn>();
+
+/** Name of the data set of lossCurve(). */
+const POINTS = "points";
+
+const specification: Spec = await (await fetch("curve.json")).json();
+
+/** Puts the curves into their places, and draws what is new of them. */
+async function drawCurves(losses: PageContent["curves"]) {
+  const places = document.querySelectorAll<HTMLElement>("[data-curve]");
+  for (const place of places) {
+    const stage = place.dataset.curve!;
+    const points = losses[stage] ?? [];
+    const drawn = curves.get(stage) ?? newCurve(place, points);
+    curves.set(stage, drawn);
+    if (place !== drawn.element) place.replaceWith(drawn.element);
+    const text = JSON.stringify(points);
+    if (drawn.points === text) continue;
+    drawn.points = text;
+    const view = await drawn.view;
+    await view.data(POINTS, [...points]).resize().runAsync();
+  }
+}
+
+function newCurve(element: HTMLElement, points: readonly Point[]): Drawn {
+  const data = specification.data!.map((it) =>
+    it.name === POINTS ? { ...it, values: [...points] } : it
+  );
+  const view = embed(element, { ...specification, data }, {
+    mode: "vega",
+    renderer: "svg",
+    actions: false,
+    // The page forbids eval.
+    ast: true,
+  }).then(({ view }) => view);
+  return { element, view, points: JSON.stringify(points) };
+}
 
 /**
  * Puts HTML into its place unless it is there, so that tooltips stay. The focus
@@ -42,10 +94,11 @@ async function update() {
   const asked = new URLSearchParams({ stage: chosen });
   const answer = await fetch(`state?${asked}`);
   if (!answer.ok) throw new Error(await answer.text());
-  const { pipeline, stage, report, sections }: PageContent = await answer
-    .json();
+  const content: PageContent = await answer.json();
+  const { pipeline, stage, report, sections } = content;
   document.title = `${pipeline} - dash`;
   for (const [id, html] of Object.entries(sections)) show(id, html);
+  await drawCurves(content.curves);
   byId<HTMLSelectElement>("stage").value = stage;
   if (report === undefined) return;
   // The version makes the browser load the report of a later run.
@@ -63,6 +116,17 @@ async function choose(id: string) {
   chosen = id;
   await update();
 }
+
+// The report says how high it is, and where a link within it leads: the page
+// around it scrolls alone.
+addEventListener("message", ({ source, data }: MessageEvent<ReportMessage>) => {
+  const frame = byId<HTMLIFrameElement>("report");
+  if (source !== frame.contentWindow) return;
+  if (data.height !== undefined) frame.style.height = `${data.height}px`;
+  if (data.top !== undefined) {
+    scrollBy({ top: frame.getBoundingClientRect().top + data.top });
+  }
+});
 
 const list = byId<HTMLSelectElement>("stage");
 list.addEventListener("change", () => choose(list.value));

@@ -3,20 +3,21 @@
  */
 import { signOf } from "../../problems/registry.ts";
 import { escapeHtml } from "../../report/format.ts";
-import {
-  type Follower,
-  METRIC,
-  type PipelineState,
-  type RankTable,
-  type StageState,
+import type {
+  Follower,
+  PipelineState,
+  RankTable,
+  StageState,
 } from "./dash_state.ts";
 
-type Point = readonly [step: number, value: number];
+/** A loss of a training. */
+export interface Point {
+  readonly step: number;
+  readonly loss: number;
+}
 
 /** Number of curves that are not folded. */
 const FEW_CURVES = 12;
-
-const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
 
 /** What the page shows. */
 export interface PageContent {
@@ -30,6 +31,8 @@ export interface PageContent {
    * to show.
    */
   readonly sections: Readonly<Record<string, string>>;
+  /** The losses of trainings by the ids of their stages. */
+  readonly curves: Readonly<Record<string, readonly Point[]>>;
 }
 
 /**
@@ -49,15 +52,15 @@ export async function pageContent(
     stages.find(({ state }) => state === "failed") ??
     stages.findLast(({ state }) => state === "done") ??
     stages[0] ?? {};
-  const curveOf = ({ id }: StageState) => {
+  const losses: Record<string, readonly Point[]> = {};
+  for (const { id } of stages) {
     const { points = [] } = follower.log(id) ?? {};
-    return points.length > 1 ? curve(points) : "";
-  };
-  const curves = stages.filter(({ state }) => state !== "running")
-    .flatMap((it) => {
-      const drawn = curveOf(it);
-      return drawn === "" ? [] : cardHtml(it.id, drawn);
-    });
+    const found = points.map(([step, loss]) => ({ step, loss }));
+    if (found.length > 1) losses[id] = thinned(found);
+  }
+  const curves = stages
+    .filter(({ id, state }) => state !== "running" && Object.hasOwn(losses, id))
+    .map(({ id }) => cardHtml(id, curvePlace(id)));
   const cards = (some: readonly string[]) =>
     some.length === 0 ? "" : `<div class="cards">${some.join("")}</div>`;
   const more = cards(curves.slice(FEW_CURVES));
@@ -76,7 +79,7 @@ export async function pageContent(
       return cardHtml(
         it.id,
         `<progress max="1" aria-label="${label}"${value}></progress><div class="quiet">${time}</div><div class="quiet">${progress}</div>${
-          curveOf(it)
+          Object.hasOwn(losses, it.id) ? curvePlace(it.id) : ""
         }`,
       );
     }).join(""),
@@ -98,6 +101,7 @@ export async function pageContent(
     stage,
     report: reports[0],
     sections,
+    curves: losses,
   };
 }
 
@@ -138,39 +142,16 @@ function tableHtml({ task, metric, columns }: RankTable): string {
   return `<div class="scroll"><h3>${heading}</h3><table><thead><tr><th scope="col">Rank</th>${titles}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
-/**
- * A curve with its axes, at most a point per pixel, each of which has its value
- * as a tooltip.
- */
-function curve(all: readonly Point[]): string {
-  const { width, height, left, bottom } = CURVE;
-  const every = Math.ceil(all.length / (width - left));
-  const points = all.filter((_, i) => (all.length - 1 - i) % every === 0);
-  const values = points.map(([, value]) => value);
-  const [first, start] = points[0]!;
-  const [last, end] = points.at(-1)!;
-  const low = Math.min(...values);
-  const high = Math.max(...values);
-  const base = height - bottom;
-  const marks = points.map(([step, value]) => {
-    const x = left + (width - left - 4) * (step - first) / (last - first || 1);
-    const y = base - (base - 8) * (value - low) / (high - low || 1);
-    return [
-      Number(x.toFixed(1)),
-      Number(y.toFixed(1)),
-      `step ${step}: ${METRIC} ${value.toFixed(4)}`,
-    ] as const;
-  });
-  const dots = marks.map(([x, y, caption]) =>
-    `<circle r="3" cx="${x}" cy="${y}"><title>${caption}</title></circle>`
-  ).join("");
-  const line = marks.map(([x, y]) => `${x} ${y}`).join("L");
-  const from = start.toFixed(4);
-  const to = end.toFixed(4);
-  const most = high.toPrecision(3);
-  const least = low.toPrecision(3);
-  const right = width - 4;
-  const foot = height - 3;
-  const [, , caption] = marks.at(-1)!;
-  return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${from} at step ${first} to ${to} at step ${last}"><line x1="${left}" x2="${right}" y1="${base}" y2="${base}"/><text class="quiet" y="12">${most}</text><text class="quiet" y="${base}">${least}</text><path d="M${line}"/>${dots}<text class="quiet" x="${right}" y="${foot}" text-anchor="end">${caption}</text></svg>`;
+/** The place of the curve of a stage, which the script of the page draws. */
+function curvePlace(id: string): string {
+  return `<div class="chart" data-curve="${escapeHtml(id)}"></div>`;
+}
+
+/** Maximum points of a curve: some of each two pixels. */
+const MAX_POINTS = 200;
+
+/** Points at equal distances, the last one among them. */
+function thinned(points: readonly Point[]): readonly Point[] {
+  const every = Math.ceil(points.length / MAX_POINTS);
+  return points.filter((_, i) => (points.length - 1 - i) % every === 0);
 }

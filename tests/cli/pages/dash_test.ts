@@ -12,15 +12,22 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
   assertEquals(before.pipeline, "test");
   assertEquals(before.sections.summary, "0 of 5 stages done, 5 waiting");
   const run = project.call("pipeline", "--jobs", "2", "--cpus", "2");
-  const { sections: shown } = await dash.until(({ sections: { running } }) =>
-    running.match(/step 40: loss 0\.0250<\/text>/g)?.length === 2 &&
+  const last = { step: 40, loss: 0.025 };
+  const { sections: shown, curves } = await dash.until((
+    { sections: { running }, curves },
+  ) =>
+    Object.values<{ step: number }[]>(curves).filter((points) =>
+        points.at(-1)?.step === last.step
+      )
+        .length === 2 &&
     // Progress is told after the loss.
     running.match(/ value="0\.5"/g)?.length === 2
   );
+  assertEquals(curves["train@seed=0"].at(-1), last);
   assertEquals(shown.scores, "");
   assertMatch(
     shown.running,
-    /<h3>train@seed=0<\/h3>.*>40\/80 steps, loss 0\.02500<.*step 30: loss 0\.0333.*step 40: loss 0\.0250/,
+    /<h3>train@seed=0<\/h3>.*>40\/80 steps, loss 0\.02500<.*data-curve="train@seed=0"/,
   );
   if (Deno.build.os === "linux") {
     const [, seconds, size] = /, ([\d.]+) s of processor, ([\d.]+) MB</.exec(
@@ -48,7 +55,11 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
   );
   assertMatch(
     done.sections.curves,
-    /<h3>train@seed=0<\/h3>.*step 40: loss 0\.0250.*step 80: loss 0\.0125/,
+    /<h3>train@seed=0<\/h3>.*data-curve="train@seed=0"/,
+  );
+  assertEquals(
+    done.curves["train@seed=0"].slice(-2),
+    [last, { step: 80, loss: 0.0125 }],
   );
   assertEquals(done.report.stage, "report");
   const report = await fetch(`${dash.url}report?stage=report`);
