@@ -59,6 +59,8 @@ Deno.test({
       using file = Deno.openSync(path);
       file.lockSync(true);
       assertEquals(isLocked(path), true);
+      // Closing it would not do while a thread starts a process.
+      file.unlockSync();
     }
     assertEquals(isLocked(path), false);
   },

@@ -165,7 +165,11 @@ Deno.test("predict takes the rank that the report on the adapter recommends, by 
     await asked("--rank", rank, ...FIRST),
     { rank, advice: "a report on first at 8" },
   );
-  assertEquals(await asked("--rank", "3", ...FIRST), { rank: 3 });
+  assertEquals(
+    await asked("--rank", "3", ...FIRST),
+    { rank: 3, advice: "a report on first at 8" },
+    "which has the threshold of several labels",
+  );
 
   const other = ["-S", "rank=4"];
   const run = await project.call("pipeline", "train", ...other);
