@@ -170,7 +170,8 @@ async function readResults(
   };
   const isOfAdapter = roleOf(provenance) !== "bound";
   const [lowest, ...others] = ranks;
-  const key = JSON.stringify([info, trained.length > 1 ? artifact.path : null]);
+  const isPassedOn = same.length > 1 && trained.length === 1;
+  const key = JSON.stringify([info, isPassedOn ? null : artifact.path]);
   if (!isOfAdapter || lowest!.rank > 0) return [{ result, key }];
   const untrained: Result = {
     ...result,
