@@ -86,7 +86,9 @@ async function lossInWords(
   checkSameLabels(training, info);
   const scored = readScoredSplit(folder, info, split ?? "validation");
   const { evaluated, examples, problem, name } = scored;
-  const count = problem.units(examples.labels);
+  const count = examples.words
+    ? examples.labels.length
+    : problem.units(examples.labels);
   const sequences = evaluated.offsets.length - 1;
   const whole = join(checkpoint, "model.onnx");
   writeClassifierGraph(whole, written.graph);

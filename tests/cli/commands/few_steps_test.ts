@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { shellWord } from "../../../lib/files/shell_word.ts";
 import { withFolder } from "../../tasks/run_task.ts";
 import { callHere, outWithCode } from "../project.ts";
 
@@ -38,8 +39,10 @@ Deno.test("plan says before anything runs that a training has few steps, with th
     // 72 rows are 3 batches of 32.
     assertEquals(stderr.split("\n"), [
       "train-dylora@seed=0 takes about 30 steps: 10 epochs of 72 rows in batches of 32. With so few it may learn little; 100 epochs make about 300.",
-      `  run: deno task plan own-data -S train=${path} -S text=text -S model=./fixtures/tiny-roberta -S training.epochs=100 --out ${
-        out[1]
+      `  run: deno task plan own-data -S ${
+        shellWord(`train=${path}`)
+      } -S text=text -S model=./fixtures/tiny-roberta -S training.epochs=100 --out ${
+        shellWord(out[1]!)
       }`,
       "",
     ]);
