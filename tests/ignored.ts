@@ -19,16 +19,7 @@ export const WHY_IGNORED: readonly Ignorable[] = [
   { file: "tests/cli/commands/glue_full_test.ts", reason: LONG },
   { file: "tests/cli/terminal/interrupts_test.ts", reason: LONG },
   { file: "tests/engine/tensorflow/open_test.ts", reason: LONG },
-  {
-    file: "tests/long/slurm_test.ts",
-    name: "time limit",
-    reason: LONG,
-  },
-  {
-    file: "tests/long/slurm_restarts_test.ts",
-    name: "time limit",
-    reason: LONG,
-  },
+  { file: "tests/slurm/cluster.ts", name: "time limit", reason: LONG },
   {
     file: "tests/engine/backends/webgpu_test.ts",
     name: "if there is no adapter",
