@@ -44,7 +44,7 @@ export function commandsOf(text: string): string[][] {
   return blocks(text, "sh").flatMap((block) => block.trim().split("\n"))
     .flatMap((line) => {
       const [, command] =
-        /^(?:npx -y deno@[\d.]+|deno) task ([^#]*)/.exec(line) ??
+        /^(?:npx -y deno@[\d.]+|deno) task (?:-q )?([^#]*)/.exec(line) ??
           [];
       return command === undefined
         ? []

@@ -70,7 +70,7 @@ Deno.test("README has its two commands first", () => {
   ]);
   assertMatch(
     readme,
-    /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task test/,
+    /npx -y deno@2\.9\.6 task -q pipeline smoke\nnpx -y deno@2\.9\.6 task -q test/,
   );
 });
 
@@ -177,7 +177,9 @@ for (const path of documents()) {
 
   Deno.test(`${path} names tasks, files, headings and functions that exist`, () => {
     for (
-      const [, name] of text.matchAll(/\bdeno(?:@[\d.]+)? task ([a-z:]+)/g)
+      const [, name] of text.matchAll(
+        /\bdeno(?:@[\d.]+)? task (?:-q )?([a-z:]+)/g,
+      )
     ) {
       assert(name! in tasks, `no task "${name}"`);
     }
