@@ -21,7 +21,7 @@ export default defineTask({
         ),
     ),
   check: async (params) =>
-    (await import("../lib/stages/fetch_own_data.ts")).checkColumns(params),
+    (await import("../lib/stages/own_rows.ts")).checkColumns(params),
   small: true,
   run: async (stage) =>
     (await import("../lib/stages/fetch_own_data.ts")).fetchData(stage),

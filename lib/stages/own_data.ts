@@ -1,4 +1,7 @@
-/** Own data: the parameters of the task fetch-data, and the columns that they name. */
+/**
+ * Own data: the parameters of the task fetch-data, and the columns that they
+ * name.
+ */
 import * as z from "zod";
 import { GLUE_TASKS } from "../benchmarks/glue.ts";
 import { TABLE_FORMATS } from "../data/table.ts";
@@ -164,33 +167,32 @@ export interface OwnColumns {
   readonly named: Readonly<Record<string, string>>;
   readonly texts: readonly string[];
   /**
-   * The one of what is learnt of the texts, which may be their continuation; or
-   * those of 0 and 1, one for each label; none if the texts of a row belong
-   * together.
+   * The one of the target, such as a label or the text to write; or those of 0
+   * and 1, one for each label; none if the texts of a row belong together.
    */
-  readonly learnt: readonly string[];
+  readonly targets: readonly string[];
 }
 
 /** The columns that own data are read from. */
 export function columnsIn(
-  { text, pair, label, labels, completion, messages, ...own }: OwnData,
+  { text, pair, label, labels, completion, messages, ...others }: OwnData,
 ): OwnColumns {
-  if (messages) return { named: { messages }, texts: [], learnt: [messages] };
-  const { positive, negatives, score } = own;
+  if (messages) return { named: { messages }, texts: [], targets: [messages] };
+  const { positive, negatives, score } = others;
   if (positive) {
     return {
       named: { text, positive, ...score && { score } },
       texts: [text, positive, ...negatives ?? []],
-      learnt: score ? [score] : [],
+      targets: score ? [score] : [],
     };
   }
   const source = pair ? { text, pair } : { text };
   const texts = Object.values(source);
-  if (labels) return { named: source, texts, learnt: labels };
+  if (labels) return { named: source, texts, targets: labels };
   const target = completion ? { completion } : { label };
   return {
     named: { ...source, ...target },
     texts,
-    learnt: Object.values(target),
+    targets: Object.values(target),
   };
 }
