@@ -22,7 +22,28 @@ const TIMERS = ["setTimeout", "setInterval"];
 const VAGUE = ["own", "found", "given", "known"];
 
 /** Rooms that have no such names left. */
-const NAMED = ["lib/engine/", "lib/peft/", "lib/resize/", "lib/text/"];
+const NAMED = [
+  "lib/artifacts/",
+  "lib/benchmarks/",
+  "lib/data/",
+  "lib/engine/",
+  "lib/files/",
+  "lib/hub/",
+  "lib/onnx/",
+  "lib/peft/",
+  "lib/pipeline/",
+  "lib/pypi/",
+  "lib/remote/",
+  "lib/resize/",
+  "lib/scheduler/",
+  "lib/serve/",
+  "lib/slurm/",
+  "lib/stages/",
+  "lib/store/",
+  "lib/text/",
+  "lib/track/",
+  "tasks/",
+];
 
 /** Nodes that declare a name which is directly in them. */
 const DECLARING = [
@@ -55,13 +76,24 @@ const RULES: Deno.lint.Plugin = {
         },
       }),
     },
-    /** Several declarations that share a destructuring: `const [a, b] = [x, y]`. */
+    /**
+     * Several declarations that share a destructuring: `const [a, b] = [x, y]`,
+     * or `[x, y].map(f)`.
+     */
     "no-packed-declarations": {
       create: (context) => ({
-        VariableDeclarator(node) {
-          const isList = node.id.type === "ArrayPattern" &&
-            node.init?.type === "ArrayExpression";
-          if (isList) context.report({ node, message: "several declarations" });
+        VariableDeclarator({ id, init }) {
+          if (id.type !== "ArrayPattern" || !init) return;
+          const value = init.type === "TSAsExpression" ? init.expression : init;
+          const list = value.type === "CallExpression" &&
+              value.callee.type === "MemberExpression" &&
+              value.callee.property.type === "Identifier" &&
+              value.callee.property.name === "map"
+            ? value.callee.object
+            : value;
+          if (list.type === "ArrayExpression") {
+            context.report({ node: id, message: "several declarations" });
+          }
         },
       }),
     },

@@ -208,13 +208,13 @@ export async function readSplit(path: string, task: GlueTask, split: string) {
   );
   const numbered = rows.flatMap(({ place, values }, position) => {
     if (values.length === 0) return [];
-    const found = values.slice(texts.length + 1).find((it) => it !== undefined);
-    const index = found === undefined ? position : toNumber(found);
+    const cell = values.slice(texts.length + 1).find((it) => it !== undefined);
+    const index = cell === undefined ? position : toNumber(cell);
     if (Number.isSafeInteger(index) && index >= 0) {
       return [{ place, values: values.slice(0, texts.length + 1), index }];
     }
     throw new SyntaxError(
-      `${place}: Index ${quote(String(found))} is not a non-negative integer`,
+      `${place}: Index ${quote(String(cell))} is not a non-negative integer`,
     );
   });
   const labels = isTsv && task.tsvClass === "name"

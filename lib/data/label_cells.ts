@@ -92,9 +92,9 @@ function describeLabels(value: unknown): string {
 export function likelySeparator(
   values: readonly unknown[],
 ): string | undefined {
-  const given = values.filter((it) => !isEmpty(it));
-  const texts = given.filter((it) => typeof it === "string");
-  if (given.length === 0 || texts.length < given.length) return undefined;
+  const cells = values.filter((it) => !isEmpty(it));
+  const texts = cells.filter((it) => typeof it === "string");
+  if (cells.length === 0 || texts.length < cells.length) return undefined;
   if (texts.every((it) => jsonList(it) !== undefined)) return "auto";
   const separator = separatorIn(texts);
   if (separator === undefined) return undefined;
@@ -124,13 +124,13 @@ export function markColumns<
   T extends { readonly values: readonly unknown[] },
 >(columns: readonly T[]): readonly T[] {
   const marks = columns.filter(({ values }) => {
-    const found = new Set(
+    const marksSeen = new Set(
       values.map((it) => Number(it === true || toNumber(it) === 1)),
     );
     const areMarks = values.every((it) =>
       typeof it === "boolean" || toNumber(it) === 0 || toNumber(it) === 1
     );
-    return areMarks && found.size === 2;
+    return areMarks && marksSeen.size === 2;
   });
   return marks.length < MIN_MARKS ? [] : marks;
 }

@@ -110,8 +110,8 @@ function convertedConfigs(paths: readonly string[]): Configs | undefined {
   const configs = grouped(paths, (path) => layout.exec(path)![1]);
   const bySplit = Array.from(
     configs,
-    ([config, own]) =>
-      [config, grouped(own, (path) => layout.exec(path)![2])] as const,
+    ([config, ofConfig]) =>
+      [config, grouped(ofConfig, (path) => layout.exec(path)![2])] as const,
   );
   return { configs: new Map(bySplit) };
 }
@@ -127,7 +127,7 @@ function grouped(
 }
 
 const OneOrMore = z.union([z.string(), z.array(z.string())])
-  .transform((given) => [given].flat());
+  .transform((paths) => [paths].flat());
 
 /** `configs` in the metadata block of a data set's `README.md`. */
 const ListedConfigs = z.array(z.looseObject({
@@ -179,16 +179,20 @@ async function listedConfigs(
   for (const { config_name, data_dir = "", data_files } of data) {
     const folder = data_dir.replace(/^\.?\/|\/+$/g, "");
     const base = folder && `${folder}/`;
-    const own = paths.filter((path) => path.startsWith(base));
+    const inFolder = paths.filter((path) => path.startsWith(base));
     const splits = new Map<string, readonly string[]>();
     for (const { split, path } of data_files ?? []) {
       const patterns = path.map((glob) =>
         globToRegExp(`${base}${glob}`, { extended: false })
       );
-      const found = own.filter((file) => patterns.some((it) => it.test(file)));
-      if (found.length > 0) splits.set(split, found);
+      const matching = inFolder.filter((file) =>
+        patterns.some((it) => it.test(file))
+      );
+      if (matching.length > 0) splits.set(split, matching);
     }
-    const named = data_files === undefined ? splitsByName(own, base) : splits;
+    const named = data_files === undefined
+      ? splitsByName(inFolder, base)
+      : splits;
     if (named.size > 0) configs.set(config_name, named);
   }
   if (configs.size === 0) throw noParquet(name);
@@ -233,8 +237,8 @@ function splitsByName(paths: readonly string[], base = ""): Splits {
     (path) => splitNamedIn(path.split("/").slice(-1)),
     () => "train",
   ];
-  const found = rules.map((rule) =>
+  const bySplit = rules.map((rule) =>
     grouped(paths, (path) => rule(path.slice(base.length)))
   );
-  return found.find(({ size }) => size > 0) ?? new Map();
+  return bySplit.find(({ size }) => size > 0) ?? new Map();
 }

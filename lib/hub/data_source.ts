@@ -29,8 +29,8 @@ export function parseDataSource(source: string): DataSource {
     /^hub:(?<name>[\w-][\w.-]*\/[\w-][\w.-]*)(?:@(?<revision>refs\/(?:convert\/\w+|pr\/\d+)|[\w-][\w.-]*))?(?::(?<config>[^<>:/\\|?*]+))?(?:\/(?<split>\w+(?:\.\w+)*))?$/
       .exec(source)?.groups ?? {};
   if (name !== undefined && !`${name}/${revision}`.includes("..")) {
-    const given = Object.entries(rest).filter(([, it]) => it !== undefined);
-    return { name, revision, ...Object.fromEntries(given) };
+    const parts = Object.entries(rest).filter(([, it]) => it !== undefined);
+    return { name, revision, ...Object.fromEntries(parts) };
   }
   throw new RangeError(
     `"${source}" does not name a data set of the hub; use "hub:OWNER/NAME", "hub:OWNER/NAME/SPLIT", "hub:OWNER/NAME:CONFIG/SPLIT" or "hub:OWNER/NAME@REVISION:CONFIG/SPLIT"`,

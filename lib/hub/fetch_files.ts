@@ -116,13 +116,13 @@ export async function listRepository(
   const { cache: folder, offline } = options.settings;
   const cache = new RepositoryCache(folder, repository);
   try {
-    const known = cache.commitOf(revision);
-    const listed = known && cache.listing(known);
+    const cachedCommit = cache.commitOf(revision);
+    const listed = cachedCommit && cache.listing(cachedCommit);
     if (!listed && offline) {
       throw notCached(request, folder, "The list of files");
     }
     const api = new HubApi(repository, options);
-    const commit = known ?? await api.commitOf(revision);
+    const commit = cachedCommit ?? await api.commitOf(revision);
     const paths = listed || await api.list(commit);
     if (!listed) {
       cache.setListing(commit, paths);
@@ -145,17 +145,17 @@ function commitTitle(
     : `${title}, where "${revision}" was when it was first fetched; later runs stay at it`;
 }
 
-/** @param known Commit that the cache has for the revision. */
+/** @param cachedCommit Commit that the cache has for the revision. */
 async function fetchMissing(
   cache: RepositoryCache,
-  known: string | undefined,
+  cachedCommit: string | undefined,
   request: FilesRequest,
   options: FetchOptions,
 ): Promise<FetchedFiles> {
   const { retry = RETRY_POLICY, onProgress, signal } = options;
   const { repository, revision, required, optional = [] } = request;
   const api = new HubApi(repository, options);
-  const commit = known ?? await api.commitOf(revision);
+  const commit = cachedCommit ?? await api.commitOf(revision);
   const contents = await api.contents(commit, required, optional);
   const total = contents.values().reduce((sum, { size }) => sum + size, 0);
   const files = new Map<string, string>();

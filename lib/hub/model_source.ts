@@ -26,15 +26,15 @@ export function parseModelSource(source: string): ModelSource {
   if (/^(\/|(~|\.\.?)([/\\]|$))/.test(source)) {
     return { kind: "folder", path: expandHome(source) };
   }
-  const found =
+  const release =
     /^pypi:(?<name>\w[\w.-]*)==(?<version>[\w.!+-]+)(#sha256=(?<sha256>[0-9a-f]{64}))?$/i
       .exec(source)?.groups;
-  if (found) {
+  if (release) {
     return {
       kind: "package",
-      name: found.name!,
-      version: found.version!,
-      ...(found.sha256 && { sha256: found.sha256.toLowerCase() }),
+      name: release.name!,
+      version: release.version!,
+      ...(release.sha256 && { sha256: release.sha256.toLowerCase() }),
     };
   }
   const [, name, revision = "main"] =

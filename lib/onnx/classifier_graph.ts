@@ -46,7 +46,7 @@ export function writeClassifierGraph(
   const ofHead = headTensors(model, labels)
     .map(({ name, shape }) => [name, shape] as const);
   const last = ofHead.at(-1)?.[0].replace(/\w+$/, "");
-  const given = ofHead.map(([name, shape]) => {
+  const headInputs = ofHead.map(([name, shape]) => {
     const isLast = name.startsWith(last!);
     return [name, isLast ? ["labels", ...shape.slice(1)] : shape] as const;
   });
@@ -55,7 +55,7 @@ export function writeClassifierGraph(
     model,
     precision,
     adapted: new Set(isWhole ? [] : head.modules),
-    given: new Map(isWhole ? [] : given),
+    headInputs: new Map(isWhole ? [] : headInputs),
     shapes: new Map([...model.tensors, ...(isWhole ? ofHead : [])]),
     read,
   });

@@ -95,7 +95,7 @@ export async function writeMergedModel(
   return {
     path,
     padId,
-    given: {},
+    inputs: {},
     graph,
     usage: isEmbedding
       ? mergedEmbeddingUse(dtype, readPooling(folder))
@@ -179,14 +179,14 @@ export async function writeServedModel(
       { shape: [rank], values: scale },
     ] as const
   );
-  const given = {
+  const inputs = {
     ...tensorsAt(rank, source),
     ...Object.fromEntries(scales),
   };
   return {
     path,
     padId,
-    given,
+    inputs,
     graph,
     usage: servedUse(dtype, rank, heads !== undefined, isEmbedding),
   };

@@ -17,7 +17,7 @@ export interface WeightOptions {
   /** Modules whose factors of a LoRA are inputs of the graph. */
   readonly adapted: ReadonlySet<string>;
   /** Tensors of the head that are inputs of the graph, with their shapes. */
-  readonly given: ReadonlyMap<string, readonly (number | string)[]>;
+  readonly headInputs: ReadonlyMap<string, readonly (number | string)[]>;
   /** Shapes of the tensors that are part of the graph. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   /** Reads such a tensor. */
@@ -61,8 +61,8 @@ export class GraphWeights {
 
   /** A bias, or a tensor of a normalization. */
   vector(name: string): string {
-    const { given } = this.options;
-    return given.has(name) ? this.#given(name) : this.#stored(name);
+    const { headInputs } = this.options;
+    return headInputs.has(name) ? this.#headInput(name) : this.#stored(name);
   }
 
   /** Rows of a table `[rows, width]`: those of ids, int64. */
@@ -104,8 +104,8 @@ export class GraphWeights {
 
   #product(name: string, x: string): string {
     const { graph } = this;
-    if (this.options.given.has(name)) {
-      return graph.op("MatMul", x, this.#transposed(this.#given(name)));
+    if (this.options.headInputs.has(name)) {
+      return graph.op("MatMul", x, this.#transposed(this.#headInput(name)));
     }
     if (this.options.precision !== "q8") {
       return graph.op("MatMul", x, this.#stored(name, true));
@@ -124,8 +124,8 @@ export class GraphWeights {
     return this.graph.op("Transpose", matrix, { perm: [1, 0] });
   }
 
-  #given(name: string): string {
-    const shape = this.options.given.get(name)!;
+  #headInput(name: string): string {
+    const shape = this.options.headInputs.get(name)!;
     return this.#input(peftNameOf(name, this.options.model), shape);
   }
 
@@ -163,8 +163,9 @@ export class GraphWeights {
     const read = () => {
       const values = this.options.read(name, shape);
       const scales = Float32Array.from({ length: rows }, (_, row) => {
-        const own = values.subarray(row * width, (row + 1) * width);
-        return own.reduce((a, b) => Math.max(a, Math.abs(b)), 0) / LARGEST;
+        const rowValues = values.subarray(row * width, (row + 1) * width);
+        return rowValues.reduce((a, b) => Math.max(a, Math.abs(b)), 0) /
+          LARGEST;
       });
       return { values, scales };
     };

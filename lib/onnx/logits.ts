@@ -11,7 +11,7 @@ export interface OnnxModel {
   readonly path: string;
   readonly padId: number;
   /** Its inputs besides those of a batch. */
-  readonly given: Readonly<Record<string, TensorValues>>;
+  readonly inputs: Readonly<Record<string, TensorValues>>;
 }
 
 /**
@@ -22,7 +22,7 @@ export interface OnnxModel {
  * @returns `[examples, outputs]`, of words `[words, outputs]`
  */
 export async function onnxLogits(
-  { path, padId, given }: OnnxModel,
+  { path, padId, inputs }: OnnxModel,
   { ids, types, offsets, words }: EncodedExamples,
   outputs: number,
   runtime: string,
@@ -32,7 +32,7 @@ export async function onnxLogits(
   env.wasm.numThreads = 1;
   const session = await InferenceSession.create(await Deno.readFile(path));
   const factors = Object.fromEntries(
-    Object.entries(given).map(([name, { values, shape }]) => [
+    Object.entries(inputs).map(([name, { values, shape }]) => [
       name,
       new Tensor("float32", values as Float32Array, shape),
     ]),

@@ -74,8 +74,9 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
 
   /** Places of the tokens, from 0: `[tokens]` */
   get #range(): string {
-    const [zero, one] = [0, 1].map((it) => this.#int(it));
-    return this.#op("Range", zero!, this.#count, one!);
+    const zero = this.#int(0);
+    const one = this.#int(1);
+    return this.#op("Range", zero, this.#count, one);
   }
 
   #op(...operation: Parameters<Graph["op"]>): string {
@@ -262,8 +263,9 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
 
   /** The beginning of an axis. */
   #slice(value: string, axis: number, end: string): string {
-    const [start, axes] = [0, axis].map((it) => this.#graph.ints([it]));
-    return this.#op("Slice", value, start!, end, axes!);
+    const start = this.#graph.ints([0]);
+    const axes = this.#graph.ints([axis]);
+    return this.#op("Slice", value, start, end, axes);
   }
 
   disentangle(

@@ -138,11 +138,15 @@ export function checkFit(
   );
 }
 
+/** The layers of a model, by the numbers in names of tensors. */
+function layerCount(names: readonly string[]): number {
+  const numbers = names.map((it) => Number(/\.(\d+)\./.exec(it)?.[1] ?? 0));
+  return 1 + Math.max(...numbers);
+}
+
 function misfitOf(tensors: Shapes, model: Model): string | undefined {
-  const [layers, expected] = [Object.keys(tensors), [...model.tensors.keys()]]
-    .map((names) =>
-      1 + Math.max(...names.map((it) => Number(/\.(\d+)\./.exec(it)?.[1] ?? 0)))
-    );
+  const layers = layerCount(Object.keys(tensors));
+  const expected = layerCount([...model.tensors.keys()]);
   if (layers !== expected) {
     return `it has ${layers} layers, and the model has ${expected}`;
   }

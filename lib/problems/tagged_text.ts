@@ -159,13 +159,14 @@ function entitiesIn(
   // Units of UTF-16 up to each character.
   const units = [0];
   for (const character of text) units.push(units.at(-1)! + character.length);
+  const unitAt = (character: unknown): number =>
+    typeof character === "number" || typeof character === "bigint"
+      ? units[Number(character)] ?? NaN
+      : NaN;
   const entities = spans.flatMap((span) => {
     const { start, end, label } = (span ?? {}) as Record<string, unknown>;
-    const [from = NaN, to = NaN] = [start, end].map((it) =>
-      typeof it === "number" || typeof it === "bigint"
-        ? units[Number(it)]
-        : undefined
-    );
+    const from = unitAt(start);
+    const to = unitAt(end);
     const type = className(label);
     const first = words.findIndex(([, end]) => end > from);
     const last = words.findLastIndex(([start]) => start < to);
@@ -230,17 +231,19 @@ export function checkTags(
   }));
 }
 
+/** Matches a tag as in BIO and its kin. */
+const PREFIXED = /^[BIESLU]-/;
+
 /** What is odd about plain tags of which some have a prefix as in BIO. */
 export function mixedTags(texts: readonly TaggedText[]): string[] {
   const all = texts.flatMap(({ tags = [], wordPlace }) =>
     tags.map((tag, i) => ({ tag, shown: `${quote(tag)} (${wordPlace(i)})` }))
   ).filter(({ tag }) => tag !== OUTSIDE);
-  const [prefixed, plain] = [true, false].map((has) =>
-    all.find(({ tag }) => /^[BIESLU]-/.test(tag) === has)?.shown
-  );
+  const prefixed = all.find(({ tag }) => PREFIXED.test(tag));
+  const plain = all.find(({ tag }) => !PREFIXED.test(tag));
   return prefixed && plain
     ? [
-      `${prefixed} is as in BIO, but ${plain} is not, so all tags are taken as plain, B- and I- as part of a type: if it is a typing error, correct it`,
+      `${prefixed.shown} is as in BIO, but ${plain.shown} is not, so all tags are taken as plain, B- and I- as part of a type: if it is a typing error, correct it`,
     ]
     : [];
 }

@@ -139,11 +139,10 @@ export function metadataAt(
   if (format !== "kohya") return changed;
   const oneOf = (values: readonly number[]) =>
     new Set(values).size === 1 ? String(values[0]) : "Dynamic";
-  const [conv, linear] = [true, false].map((isConv) =>
-    modules.filter(({ parts: [part] }) =>
-      isConv === (part!.mid ?? part!.a).shape.slice(2).some((size) => size > 1)
-    )
-  ) as [Module[], Module[]];
+  const isConv = ({ parts: [part] }: Module) =>
+    (part!.mid ?? part!.a).shape.slice(2).some((size) => size > 1);
+  const conv = modules.filter(isConv);
+  const linear = modules.filter((it) => !isConv(it));
   const dimOf = (some: readonly Module[]) =>
     oneOf(some.map(({ name }) => ranks.get(name)!));
   const alphaOf = (some: readonly Module[]) =>

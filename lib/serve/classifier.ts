@@ -116,17 +116,17 @@ export async function load(
 async function classifier(
   model: LoadedModel,
   place: string | URL,
-  given: number | undefined,
+  rank: number | undefined,
 ): Promise<Classify> {
   const adapter = await loadAdapter(model, place);
-  const { problem, labels, normalizes, rank: own } = adapter.file;
+  const { problem, labels, normalizes } = adapter.file;
   if (normalizes !== undefined) {
     throw new Error(
       `The adapter in "${place}" gives embeddings: load it by embedder.ts`,
     );
   }
   const preset = {
-    rank: checkedRank(adapter, given ?? own),
+    rank: checkedRank(adapter, rank ?? adapter.file.rank),
     threshold: adapter.file.threshold ?? DEFAULT_THRESHOLD,
   };
   const classify = async (
@@ -191,15 +191,15 @@ async function classifyTexts(
     batchSize,
   );
   /** For each text the logits of its words; other texts count as one word. */
-  const found = texts.map(() => new Map<number, Float32Array>());
+  const logitsByWord = texts.map(() => new Map<number, Float32Array>());
   for (const [row, { at, firsts }] of windows.entries()) {
     for (const { token, word } of firsts) {
       const from = token * width;
-      found[at]!.set(word, rows[row]!.slice(from, from + width));
+      logitsByWord[at]!.set(word, rows[row]!.slice(from, from + width));
     }
   }
   return encoded.map(({ words }, i) => {
-    const logits = [...found[i]!].sort(([a], [b]) => a - b);
+    const logits = [...logitsByWord[i]!].sort(([a], [b]) => a - b);
     if (problem === "multi-label") {
       return labelsAnswer(logits[0]![1], labels, threshold);
     }

@@ -32,9 +32,8 @@ function tell(problem: unknown) {
     : (problem as Error).message;
 }
 
-const [text, pair] = ["text", "pair"].map((id) =>
-  byId<HTMLTextAreaElement>(id)
-) as [HTMLTextAreaElement, HTMLTextAreaElement];
+const text = byId<HTMLTextAreaElement>("text");
+const pair = byId<HTMLTextAreaElement>("pair");
 const slider = byId<HTMLInputElement>("rank");
 
 async function start() {
@@ -176,9 +175,9 @@ function inWords(answers: readonly Answer[]): string {
   const counts = Object.entries(Object.groupBy(labels, (it) => it))
     .map(([label, its]) => `${its!.length} × ${label}`).join(", ");
   const nothing = first.labels === undefined ? "nothing found" : "no label";
-  const found = counts || ((entities ?? first.labels) && nothing);
+  const summary = counts || ((entities ?? first.labels) && nothing);
   return `${answers.length} text${others.length > 0 ? "s" : ""}${
-    found ? `: ${found}` : ""
+    summary ? `: ${summary}` : ""
   }`;
 }
 
@@ -224,8 +223,8 @@ const hues = new Map<string, number>();
 const GOLDEN_ANGLE = 137.5;
 
 function hueOf(type: string): number {
-  const known = hues.get(type);
-  if (known !== undefined) return known;
+  const hueSoFar = hues.get(type);
+  if (hueSoFar !== undefined) return hueSoFar;
   const hue = (210 + GOLDEN_ANGLE * hues.size) % 360;
   hues.set(type, hue);
   return hue;

@@ -52,22 +52,22 @@ async function start() {
   slider.value = first < 0 ? slider.max : String(first);
 
   /** Embeddings of all texts that were on the page, by rank and text. */
-  const known = new Map<string, Float32Array>();
+  const embeddings = new Map<string, Float32Array>();
   let isRunning = false;
   let isStale = false;
 
-  /** Embeds what is not known yet; gives false if newer input stopped it. */
+  /** Embeds what is not embedded yet; gives false if newer input stopped it. */
   async function embedAll(
     texts: readonly string[],
     rank: number,
   ): Promise<boolean> {
     const missing = [...new Set(texts)]
-      .filter((text) => !known.has(`${rank} ${text}`));
+      .filter((text) => !embeddings.has(`${rank} ${text}`));
     for (let start = 0; start < missing.length; start += BATCH) {
       const batch = missing.slice(start, start + BATCH);
-      const embeddings = await embed(batch, { rank });
+      const ofBatch = await embed(batch, { rank });
       for (const [i, text] of batch.entries()) {
-        known.set(`${rank} ${text}`, embeddings[i]!);
+        embeddings.set(`${rank} ${text}`, ofBatch[i]!);
       }
       // Lets the browser take what is typed meanwhile.
       await new Promise((resolve) => setTimeout(resolve));
@@ -95,7 +95,7 @@ async function start() {
     }
     const began = performance.now();
     if (!await embedAll([text, ...texts], rank)) return;
-    const embeddingOf = (it: string) => known.get(`${rank} ${it}`)!;
+    const embeddingOf = (it: string) => embeddings.get(`${rank} ${it}`)!;
     const ranked = ranking(embeddingOf(text), texts.map(embeddingOf));
     const time = `${Math.ceil(performance.now() - began)} ms`;
     const count = `${texts.length} text${texts.length > 1 ? "s" : ""}`;

@@ -72,8 +72,8 @@ export async function requestedRank(
   { params, inputs: { report }, log }: CuttingStage,
   isLenient = false,
 ): Promise<{ readonly rank: number; readonly recommended: boolean }> {
-  const own = servedRanks(training).at(-1)!;
-  const { rank = report ? "recommended" : own, split } = params;
+  const highest = servedRanks(training).at(-1)!;
+  const { rank = report ? "recommended" : highest, split } = params;
   if (report === undefined && (rank === "recommended" || split !== undefined)) {
     throw new RangeError(
       rank === "recommended"
@@ -86,14 +86,17 @@ export async function requestedRank(
     return { rank, recommended: false };
   }
   try {
-    const found = await recommendedRank(report!.path, training, params);
-    if (found.caution !== undefined) log(found.caution);
-    return { rank: found.rank, recommended: found.caution === undefined };
+    const chosen = await recommendedRank(report!.path, training, params);
+    if (chosen.caution !== undefined) log(chosen.caution);
+    return {
+      rank: chosen.rank,
+      recommended: chosen.caution === undefined,
+    };
   } catch (error) {
     const isOpen = isLenient && params.rank === undefined;
     if (!isOpen || !(error instanceof NoRecommendationError)) throw error;
-    log(`${error.message}. Rank ${own}, the adapter's own, is used`);
-    return { rank: own, recommended: false };
+    log(`${error.message}. Rank ${highest}, the adapter's own, is used`);
+    return { rank: highest, recommended: false };
   }
 }
 

@@ -31,8 +31,8 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
   // PEFT scales by alpha / b at rank b.
   const alpha = peftAlpha(rank, training);
-  const own = { ...training, baseModel: base.origin, rank, alpha };
-  await writePeftFiles(output, own, tensors);
+  const exported = { ...training, baseModel: base.origin, rank, alpha };
+  await writePeftFiles(output, exported, tensors);
   const { maxLength } = training;
   await writeClasses(output, { ...taskFields(training), maxLength });
   if (model !== undefined) await copyTokenizer(model.path, output, maxLength);

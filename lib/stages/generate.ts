@@ -48,10 +48,10 @@ export async function generate(
   const { texts, tokens, flops } = written;
   const labels = Float32Array.from(units, textMark);
   const problem = problemOf({ problem: "writing", labels: null });
-  const statistics = texts.map((own) =>
+  const statistics = texts.map((ofRank) =>
     textStatistics(
       units.map(({ completions: references }, k) => (
-        { text: own[k]!, references }
+        { text: ofRank[k]!, references }
       )),
     )
   );
@@ -81,7 +81,7 @@ export async function generate(
       return { rank, metrics: Object.fromEntries(metrics) };
     }),
   }, {
-    logits: Float32Array.from(statistics.flatMap((own) => [...own])),
+    logits: Float32Array.from(statistics.flatMap((ofRank) => [...ofRank])),
     labels,
   });
 }
@@ -95,16 +95,16 @@ async function referencesOf(
   const info = await readDatasetInfo(data);
   const other = [training, info].find(({ problem }) => problem !== "language");
   if (other !== undefined) {
-    const known = problemOf(other).inWords(other.task);
+    const what = problemOf(other).inWords(other.task);
     throw new RangeError(
-      `Texts are not written for ${known}: score its adapter by evaluate-ranks`,
+      `Texts are not written for ${what}: score its adapter by evaluate-ranks`,
     );
   }
   checkSameLabels(training, info, "data");
   if (!Object.hasOwn(info.splits, split)) {
-    const known = Object.keys(info.splits).join(", ");
+    const splits = Object.keys(info.splits).join(", ");
     throw new RangeError(
-      `There is no split "${split}"; the splits are ${known}`,
+      `There is no split "${split}"; the splits are ${splits}`,
     );
   }
   const examples = await readExamples(data, split);
@@ -197,8 +197,8 @@ export async function textWriter(
         ((prompt, rank, ids) => written(prompt, rank, textOf(ids))),
     });
     const flops = ids.map(({ length }, i) =>
-      texts.reduce((sum, own) => {
-        const count = own[i]!.length;
+      texts.reduce((sum, ofRank) => {
+        const count = ofRank[i]!.length;
         // On the average, half of the text is before a token.
         const before = length + (count - 1) / 2;
         const step = forwardFlops(reader, [1, 1], 1, before);
@@ -207,7 +207,7 @@ export async function textWriter(
     );
     return {
       /** `[ranks][prompts]` */
-      texts: texts.map((own) => own.map(textOf)),
+      texts: texts.map((ofRank) => ofRank.map(textOf)),
       /** Prompts that have lost their beginning. */
       cut: all.filter(({ length }) => length > room).length,
       /** Tokens of the prompts. */

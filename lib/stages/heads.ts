@@ -101,14 +101,14 @@ export async function fitHeads(
       await yieldToEvents();
       stage.signal.throwIfAborted();
       stage.progress(i, fitted.length, "ranks");
-      const given = {
+      const problem = {
         count,
         features: inputsAt(i),
         targets,
         weights,
         classWeights,
       };
-      const fit = await fitHead(given, layer.values, loss);
+      const fit = await fitHead(problem, layer.values, loss);
       const { pull, heldOut } = fit;
       const losses = [heldOut.given, heldOut.fitted]
         .map((loss) => loss.toFixed(4)).join(" -> ");
@@ -218,8 +218,9 @@ function lastLayer(
       const column = i % size;
       return column < width ? rows[row * width + column]! : lastOf(row);
     });
-  const given = widened(weight.values, (i) => bias!.values[i]!);
-  const values = Float64Array.from(given);
+  const values = Float64Array.from(
+    widened(weight.values, (i) => bias!.values[i]!),
+  );
   return {
     values,
     /**

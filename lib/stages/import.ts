@@ -70,15 +70,15 @@ async function taskOf(
   const info = tokens && await readTokensInfo(tokens.path);
   const file = `"${CLASSES_FILE}" of "${source}"`;
   const unnamed = unnamedProblem(head, outputs, info);
-  const given = labels && { ...unnamed, labels };
-  if (given && exported && !areSameLabels(given, exported)) {
-    const names = given.labels.join(", ");
+  const labelled = labels && { ...unnamed, labels };
+  if (labelled && exported && !areSameLabels(labelled, exported)) {
+    const names = labelled.labels.join(", ");
     const what = problemOf(exported).inWords(exported.task);
     throw new RangeError(
       `"labels" names ${names}, but ${file} is for ${what}: remove "labels", or correct the file`,
     );
   }
-  const { outputs: expected } = problemOf(info ?? given ?? unnamed);
+  const { outputs: expected } = problemOf(info ?? labelled ?? unnamed);
   if (expected !== outputs) {
     const other = info
       ? `the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`
@@ -89,25 +89,25 @@ async function taskOf(
       `The head of "${source}" has ${outputs} outputs, but ${other}`,
     );
   }
-  const known = info?.task ?? exported?.task ?? UNKNOWN;
-  if (task !== undefined && ![task, UNKNOWN].includes(known)) {
+  const recordedTask = info?.task ?? exported?.task ?? UNKNOWN;
+  if (task !== undefined && ![task, UNKNOWN].includes(recordedTask)) {
     const names = info ? "the tokens are for" : `${file} names`;
     throw new RangeError(
-      `"task" is "${task}", but ${names} "${known}": connect tokens for "${task}", or remove "task"`,
+      `"task" is "${task}", but ${names} "${recordedTask}": connect tokens for "${task}", or remove "task"`,
     );
   }
   if (info) {
     const numbered = { task: info.task, imported: true, ...unnamed };
     checkSameLabels(exported ?? numbered, info);
-    if (given) checkSameLabels({ ...numbered, ...given }, info);
+    if (labelled) checkSameLabels({ ...numbered, ...labelled }, info);
   }
-  const named = [given, info, exported].find((it) =>
+  const named = [labelled, info, exported].find((it) =>
     it && problemOf(it).areNamed
   );
   return {
     ...named ?? info ?? exported ?? unnamed,
     words: (info ?? exported)?.words,
-    task: info?.task ?? task ?? known,
+    task: info?.task ?? task ?? recordedTask,
   };
 }
 

@@ -60,8 +60,8 @@ export function adapterValues(
   tensors: Adapter["tensors"],
   { model, layout }: ClassifierShape,
 ): Float32Array {
-  const read = (own: string, shape: readonly number[]) => {
-    const name = peftNameOf(own, model);
+  const read = (tensor: string, shape: readonly number[]) => {
+    const name = peftNameOf(tensor, model);
     const fault = shapeFault(tensors, name, shape);
     if (fault === undefined) return tensors[name]!.values as Float32Array;
     throw new SyntaxError(

@@ -189,8 +189,8 @@ async function predictionsOf(
     const from = starts?.[i] ?? i;
     const to = starts?.[i + 1] ?? i + 1;
     const read = Array.from(words?.numbers.subarray(from, to) ?? []);
-    const own = logits.subarray(from * outputs, to * outputs);
-    return prediction(own, { ...text, read });
+    const textLogits = logits.subarray(from * outputs, to * outputs);
+    return prediction(textLogits, { ...text, read });
   });
 }
 

@@ -56,8 +56,8 @@ export async function recommendedRank(
     .flatMap(({ recommendation, ...it }) =>
       recommendation ? [{ ...it, rank: recommendation.rank }] : []
     );
-  const found = reported.filter(({ other }) => other === undefined);
-  const ranks = [...new Set(found.map(({ rank }) => rank))];
+  const matching = reported.filter(({ other }) => other === undefined);
+  const ranks = [...new Set(matching.map(({ rank }) => rank))];
   const [rank] = ranks;
   const of = inWords(training, request);
   if (rank === undefined) {
@@ -70,7 +70,7 @@ export async function recommendedRank(
     );
   }
   if (ranks.length > 1) {
-    const list = found.map(({ comparison, variant, rank }) => {
+    const list = matching.map(({ comparison, variant, rank }) => {
       const text = variantText(variant);
       return `${rank} on ${comparison.split}${text ? ` for ${text}` : ""}`;
     }).join(", ");
@@ -83,10 +83,10 @@ export async function recommendedRank(
       `The report recommends rank ${rank} of ${method}, which the adapter of rank ${training.rank} does not serve: connect the adapter that was trained at rank ${rank}, or give "rank" as a number`,
     );
   }
-  const [headline] = found.flatMap(({ comparison: { verdict } }) =>
+  const [headline] = matching.flatMap(({ comparison: { verdict } }) =>
     verdict?.kind === "nothing-learnt" ? verdict.headline : []
   );
-  const [threshold] = found.flatMap(({ comparison: { threshold } }) =>
+  const [threshold] = matching.flatMap(({ comparison: { threshold } }) =>
     threshold?.isBest ? threshold.best.value : []
   );
   return {
@@ -124,9 +124,9 @@ export async function chosenToScore(
       '"ranks: recommended" requires the input "report": connect a stage of the task "report", or name the ranks',
     );
   }
-  const found = await recommendedRank(report.path, training, { epoch });
-  if (found.caution !== undefined) log(found.caution);
-  return { ranks: [found.rank], threshold: found.threshold };
+  const recommended = await recommendedRank(report.path, training, { epoch });
+  if (recommended.caution !== undefined) log(recommended.caution);
+  return { ranks: [recommended.rank], threshold: recommended.threshold };
 }
 
 /** Scores of the trainings of a method at a rank. */
@@ -149,9 +149,9 @@ export async function reportedScores(
   rank: number,
 ): Promise<ReportedScore[]> {
   const report = await readReport(folder);
-  const found = variantsFor(report, training, request)
+  const matching = variantsFor(report, training, request)
     .filter(({ other }) => other === undefined);
-  return [...Map.groupBy(found, ({ comparison }) => comparison)]
+  return [...Map.groupBy(matching, ({ comparison }) => comparison)]
     .flatMap(([comparison, [first, ...more]]) => {
       const score = first!.ranks.find((it) => it.rank === rank);
       return score && more.length === 0 ? [{ comparison, score }] : [];
@@ -197,7 +197,7 @@ function variantsFor(
   training: AdapterRecord,
   { epoch, split }: RecommendationRequest,
 ) {
-  const own = settingsOf(training);
+  const settings = settingsOf(training);
   return comparisons.filter((it) =>
     it.task === training.task && it.epoch === epoch &&
     (split === undefined || it.split === split)
@@ -208,7 +208,7 @@ function variantsFor(
       .map((summary) => {
         const different = Object.entries(summary.variant)
           .find(([name, value]) =>
-            Object.hasOwn(own, name) && own[name] !== value
+            Object.hasOwn(settings, name) && settings[name] !== value
           );
         return {
           ...summary,
@@ -216,7 +216,7 @@ function variantsFor(
           /** Such as `mode=frozen` and `mode=all`. */
           other: different && {
             variant: different.join("="),
-            training: `${different[0]}=${own[different[0]]}`,
+            training: `${different[0]}=${settings[different[0]]}`,
           },
         };
       })

@@ -139,12 +139,12 @@ async function readResults(
   const { predictions, confidences } = problemOf(info);
   const size = logits.length / info.ranks.length;
   const ranks = info.ranks.map(({ rank, metrics }, i) => {
-    const own = logits.subarray(i * size, (i + 1) * size);
+    const ofRank = logits.subarray(i * size, (i + 1) * size);
     return {
       rank,
       metrics,
-      predictions: predictions(own),
-      probabilities: confidences(own),
+      predictions: predictions(ofRank),
+      probabilities: confidences(ofRank),
     };
   });
   const result: Result = {
@@ -198,7 +198,7 @@ const MANY_TRUNCATED = 1;
 
 /** The faults of data sets, with the name of the data if there are several. */
 async function faultsOfData(data: Artifacts, tokens: Artifacts) {
-  const found = await Promise.all([
+  const listed = await Promise.all([
     ...data.map(async ({ path }) => {
       const { task, faults } = await readDatasetInfo(path);
       return (faults ?? []).map((it) => ({ task, text: it }));
@@ -227,7 +227,7 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
       return [...ofLanguage, ...ofLengths];
     }),
   ]);
-  return found.flat().map(({ task, text }) =>
+  return listed.flat().map(({ task, text }) =>
     data.length < 2 ? text : `${task}: ${text}`
   );
 }
@@ -281,12 +281,12 @@ async function textsOf(
       const words = scoredWords(all, i);
       return words ? { ...example, words } : example;
     });
-    const given = labelsOf(scored);
+    const targets = labelsOf(scored);
     // Losses have for labels the tokens to write, which the data have not.
     const same = isWritten && words
       ? examples.length === words.starts.length - 1
-      : given.length === labels.length &&
-        given.every((target, i) => Math.fround(target) === labels[i]);
+      : targets.length === labels.length &&
+        targets.every((target, i) => Math.fround(target) === labels[i]);
     if (same) {
       const corpus = Object.hasOwn(info.splits, CORPUS)
         ? await readExamples(path, CORPUS)
@@ -410,12 +410,12 @@ function originsOf(
   const { heads, reducedBy } = recordOf(adapter);
   if (!heads && !reducedBy) return [adapter];
   const original = JSON.stringify({ ...training, reducedBy: null });
-  const found = adapters.find((other) =>
+  const origin = adapters.find((other) =>
     heads
       ? other.digest === heads.of
       : JSON.stringify(other.training) === original
   );
-  if (found !== undefined) return [adapter, ...originsOf(found, adapters)];
+  if (origin !== undefined) return [adapter, ...originsOf(origin, adapters)];
   const what = heads ? "has heads that were fitted to" : "was reduced from";
   throw new Error(
     `"${stage}" ${what} an adapter that is not connected; connect the stage that made it to "adapters" too, since its costs count`,

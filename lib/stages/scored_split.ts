@@ -83,11 +83,11 @@ export function readScoredSplit(
     evaluated: sequences,
     logitsOf(ranks, outputs) {
       if (problem.fromEmbeddings === undefined) return outputs;
-      const found = atRanks(ranks, outputs).map((values) =>
+      const byRank = atRanks(ranks, outputs).map((values) =>
         problem.fromEmbeddings!({ values, numbers }, labels)
       );
-      const logits = new Float32Array(ranks * found[0]!.length);
-      found.forEach((it, i) => logits.set(it, i * it.length));
+      const logits = new Float32Array(ranks * byRank[0]!.length);
+      byRank.forEach((it, i) => logits.set(it, i * it.length));
       return logits;
     },
     metrics,

@@ -23,13 +23,13 @@ export async function writeEventFiles(
   let added = 0;
   let replaced = 0;
   for (const run of runs) {
-    const own = join(folder, run.name);
-    const path = join(own, "events.out.tfevents.dylora");
+    const runFolder = join(folder, run.name);
+    const path = join(runFolder, "events.out.tfevents.dylora");
     const bytes = eventFile(run);
     const isThere = existsSync(path);
     if (isThere && bytes.equals(await Deno.readFile(path))) continue;
-    await Deno.mkdir(own, { recursive: true });
-    const partial = join(own, `.partial-${crypto.randomUUID()}`);
+    await Deno.mkdir(runFolder, { recursive: true });
+    const partial = join(runFolder, `.partial-${crypto.randomUUID()}`);
     await Deno.writeFile(partial, bytes);
     await Deno.rename(partial, path);
     if (isThere) replaced++;
@@ -100,8 +100,8 @@ function hyperparameters({ params, started }: RecordedRun): Write {
       ? it.tag(4, Varint).bool(value)
       : text(it, 3, value);
   const session: Write = (it) => {
-    for (const [name, given] of Object.entries(params)) {
-      const member = inside([2], (it) => value(it, given));
+    for (const [name, param] of Object.entries(params)) {
+      const member = inside([2], (it) => value(it, param));
       inside([1], (it) => member(text(it, 1, name)))(it);
     }
     it.tag(5, BIT_64).double(started / 1000);

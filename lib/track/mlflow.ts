@@ -78,10 +78,10 @@ const Experiments = z.looseObject({
 /** Id of the experiment with this name, which is created if there is none. */
 async function experimentNamed(name: string, call: Call): Promise<string> {
   const query = { filter: `name = '${name}'`, max_results: 1 };
-  const { experiments: [found] } = Experiments.parse(
+  const { experiments: [existing] } = Experiments.parse(
     await call("experiments/search", query),
   );
-  const { experiment_id } = found ??
+  const { experiment_id } = existing ??
     Experiment.parse(await call("experiments/create", { name }));
   return experiment_id;
 }
@@ -165,10 +165,10 @@ async function sendRun(
  * own clients.
  */
 export function mlflowServer(
-  given: string,
+  server: string,
   env: (name: string) => string | undefined,
 ): Pick<Server, "url" | "headers"> {
-  const address = new URL(given);
+  const address = new URL(server);
   if (address.username !== "") return serverAt(address);
   const token = env("MLFLOW_TRACKING_TOKEN");
   if (token) {

@@ -70,13 +70,13 @@ export async function recordedRuns(
       // Stages with the same key share a result.
       if (seen.has(key)) continue;
       seen.add(key);
-      const found = await store.lookup(key);
-      if (found.state === "none") continue;
-      if (found.state === "unusable") {
-        note(`Left out ${id}: its result ${key.slice(0, 8)} ${found.fault}`);
+      const result = await store.lookup(key);
+      if (result.state === "none") continue;
+      if (result.state === "unusable") {
+        note(`Left out ${id}: its result ${key.slice(0, 8)} ${result.fault}`);
         continue;
       }
-      const { manifest } = found;
+      const { manifest } = result;
       const stage = manifest.pipeline === name ? manifest.stage : id;
       const has = (file: string) =>
         manifest.files.some(({ path }) => path === file);

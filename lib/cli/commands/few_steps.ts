@@ -119,9 +119,9 @@ function hasRun(
   { pipeline }: Graph,
   store: Store,
 ): boolean {
-  const own = canonicalJson(params);
+  const canonical = canonicalJson(params);
   return store.results(pipeline, id)
-    .some(({ parts }) => canonicalJson(parts.params) === own);
+    .some(({ parts }) => canonicalJson(parts.params) === canonical);
 }
 
 /**

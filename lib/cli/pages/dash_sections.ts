@@ -55,8 +55,8 @@ export async function pageContent(
   const losses: Record<string, readonly Point[]> = {};
   for (const { id } of stages) {
     const { points = [] } = follower.log(id) ?? {};
-    const found = points.map(([step, loss]) => ({ step, loss }));
-    if (found.length > 1) losses[id] = thinned(found);
+    const curve = points.map(([step, loss]) => ({ step, loss }));
+    if (curve.length > 1) losses[id] = thinned(curve);
   }
   const curves = stages
     .filter(({ id, state }) => state !== "running" && Object.hasOwn(losses, id))
