@@ -4,7 +4,12 @@ import { filesIn } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import { readIfThere } from "../files/files.ts";
 import { resolve } from "../files/paths.ts";
-import { bundleTasks, sectionsOf, sourcePositions } from "./bundle.ts";
+import {
+  bundleTasks,
+  type Section,
+  sectionsOf,
+  sourcePositions,
+} from "./bundle.ts";
 import type { ReadSources } from "./key.ts";
 
 /** A difference between the parts of two keys. */
@@ -283,16 +288,17 @@ export async function codeHunks(
   const bundle = bundles.get(task)!;
   const positionOf = await sourcePositions(bundle);
   const bundled = bundle.text.split("\n");
-  const earlier = new Map(sectionsOf(old).map((it) => [it.module, it.lines]));
+  const earlier = Map.groupBy(sectionsOf(old), ({ module }) => module);
+  const now = Map.groupBy(sectionsOf(bundle.text), ({ module }) => module);
   const { structuredPatch } = await import("diff");
   const hunks: CodeHunk[] = [];
-  for (const { module, start, lines } of sectionsOf(bundle.text)) {
+  for (const [module, sections] of now) {
     const then = earlier.get(module);
     if (then === undefined || PACKAGE_NAME.test(module)) continue;
     const source = readIfThere(resolve(project, module)) ?? "";
     const words = new Set(source.match(/[\w$]+/g));
     const removable = statementsOf(then, words);
-    const present = statementsOf(lines, words);
+    const present = statementsOf(sections, words);
     const patch = structuredPatch(
       "",
       "",
@@ -302,35 +308,60 @@ export async function codeHunks(
       "",
       { context: 0 },
     );
-    /** Line in the file of a statement, or of the next one that has a line. */
-    const lineOf = (index: number): number => {
-      const next = present[Math.min(index, present.length - 1)]?.line ?? 0;
-      for (let line = start + next; line < start + lines.length; line++) {
-        const indent = /^ */.exec(bundled[line]!)![0].length;
-        const position = positionOf(line, indent);
+    const last = sections.at(-1)!;
+    const end = last.start + last.lines.length;
+    /**
+     * Line in the file of a statement from its nth word on, or of the next
+     * statement that has a line.
+     */
+    const lineOf = (index: number, word = 0): number => {
+      const next = present[Math.min(index, present.length - 1)]?.line ?? end;
+      for (let line = next; line < end; line++) {
+        const text = bundled[line]!;
+        const starts = [...text.matchAll(/[\w$]+/g)].map((it) => it.index);
+        const indent = /^ */.exec(text)![0].length;
+        const column = line === next && word > 0 ? starts[word] : indent;
+        const position = positionOf(line, column ?? indent);
         if (position !== undefined) return position.originalLine + 1;
       }
       return source.split("\n").length;
     };
+    const changed: CodeHunk[] = [];
     for (const { oldStart, oldLines, newStart, newLines } of patch.hunks) {
-      const removed = removable.slice(oldStart - 1, oldStart - 1 + oldLines);
-      const added = present.slice(newStart - 1, newStart - 1 + newLines);
-      // Only the ends of blocks that the bundler has made.
-      if (
-        [...removed, ...added].every(({ text }) => /^[\s});,]*$/.test(text))
-      ) {
-        continue;
-      }
-      hunks.push({
-        module,
-        from: lineOf(newStart - 1),
-        to: lineOf(newStart - 1 + Math.max(newLines, 1) - 1),
-        removed: removed.map(({ text }) => text),
-        added: added.map(({ text }) => text),
-      });
+      const first = newStart - 1;
+      const removed = removable.slice(oldStart - 1, oldStart - 1 + oldLines)
+        .map(({ text }) => text);
+      const added = present.slice(first, first + newLines)
+        .map(({ text }) => text);
+      if ([...removed, ...added].every((it) => BLOCK_END.test(it))) continue;
+      const from = lineOf(first, changedWord(removed[0], added[0]));
+      const to = lineOf(first + Math.max(newLines, 1) - 1);
+      changed.push({ module, from, to: Math.max(from, to), removed, added });
     }
+    // The bundler declares the names of a module that is evaluated later.
+    const told = changed.filter(({ removed, added }) =>
+      ![...removed, ...added].every((it) => NAMES.test(it))
+    );
+    hunks.push(...told.length > 0 ? told : changed);
   }
   return hunks;
+}
+
+/** Matches the end of a block, which the bundler may have made. */
+const BLOCK_END = /^[\s});,]*$/;
+
+/** Matches declarations without values. */
+const NAMES = /^\s*var [\w$]+(?:, [\w$]+)*;$/;
+
+/**
+ * Index of the first word in which a statement differs from an earlier one; 0
+ * if there is no earlier one.
+ */
+function changedWord(before = "", after = ""): number {
+  const old = before.match(/[\w$]+/g) ?? [];
+  const words = after.match(/[\w$]+/g) ?? [];
+  const index = words.findIndex((word, i) => word !== old[i]);
+  return old.length === 0 || index < 0 ? 0 : index;
 }
 
 /**
@@ -343,29 +374,31 @@ const GENERATED =
 /** A line of a section of a bundle. */
 interface Statement {
   readonly text: string;
-  /** Its line in the section, from 0. */
+  /** Its line in the bundle, from 0. */
   readonly line: number;
 }
 
 /**
- * The lines of a section that come from its module, with the names that it has
- * there: esbuild appends numbers to names that two modules have.
+ * The lines of a module's sections that come from the module, with the names
+ * that it has there: esbuild appends numbers to names that two modules have.
  *
  * @param words Words of the module's file.
  */
 function statementsOf(
-  lines: readonly string[],
+  sections: readonly Section[],
   words: ReadonlySet<string>,
 ): Statement[] {
   const statements: Statement[] = [];
-  lines.forEach((text, line) => {
-    if (GENERATED.test(text)) return;
-    const named = text.replaceAll(
-      /(?<![\w$])([A-Za-z_$][\w$]*?)\d+(?![\w$])/g,
-      (name, base) => !words.has(name) && words.has(base) ? base : name,
-    );
-    statements.push({ text: named, line });
-  });
+  for (const { start, lines } of sections) {
+    lines.forEach((text, i) => {
+      if (GENERATED.test(text)) return;
+      const named = text.replaceAll(
+        /(?<![\w$])([A-Za-z_$][\w$]*?)\d+(?![\w$])/g,
+        (name, base) => !words.has(name) && words.has(base) ? base : name,
+      );
+      statements.push({ text: named, line: start + i });
+    });
+  }
   return statements;
 }
 

@@ -103,6 +103,29 @@ Deno.test("explain() shows no statements and names that the bundler makes", asyn
   }]);
 });
 
+Deno.test("explain() shows the changed statement alone, with the line of its change", async () => {
+  using project = new TestProject();
+  project.write(
+    "lib/a.ts",
+    'import * as z from "zod";\nexport const name = z.string();\n',
+  );
+  const task = (more: number) =>
+    project.task("make", "return params.more;", {
+      head: 'import { name } from "../lib/a.ts";',
+      params:
+        `{\n  name: name.default("a"),\n  more: z.number().default(${more}),\n}`,
+    });
+  task(1);
+  await project.run({ s: { task: "make" } });
+  task(2);
+  const graph = await project.graph({ s: { task: "make" } });
+  const { code } = nearestOf(await explain(graph, "s", project.settings()));
+  const lines = code.map((
+    { from, to, removed, added },
+  ) => [from, to, removed.length, added.length]);
+  assertEquals(lines, [[7, 7, 1, 1]]);
+});
+
 Deno.test("explain() names changed, new and removed files of a source folder", async () => {
   using project = new TestProject();
   for (const name of ["a", "b", "sub/c"]) project.write(`data/${name}`, name);

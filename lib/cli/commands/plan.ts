@@ -188,9 +188,14 @@ function changeText({ kind, name, before, after }: Change): string {
 }
 
 function hunkLines({ module, from, to, removed, added }: CodeHunk): string[] {
+  const indent = Math.min(
+    ...[...removed, ...added].map((text) => text.search(/\S|$/)),
+  );
+  const before = removed.map((text) => text.slice(indent));
+  const after = added.map((text) => text.slice(indent));
   const statements = [
-    ...removed.map((text) => style.red(`- ${changedPart(text, added)}`)),
-    ...added.map((text) => style.green(`+ ${changedPart(text, removed)}`)),
+    ...before.map((text) => style.red(`- ${changedPart(text, after)}`)),
+    ...after.map((text) => style.green(`+ ${changedPart(text, before)}`)),
   ];
   const hidden = statements.length - MAX_STATEMENTS;
   return [
