@@ -11,8 +11,7 @@ import { type Arguments, EXIT } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { modulesToSave, PEFT_PREFIX } from "../../../lib/peft/names.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
-import { headTensors, withHead } from "../../../lib/engine/models/outline.ts";
-import { parseModel } from "../../../lib/engine/models/registry.ts";
+import { headTensors } from "../../../lib/engine/models/outline.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
   benchmark,
@@ -23,6 +22,7 @@ import {
 } from "../options.ts";
 import { Peer, type PeerWork, type Timed } from "../peer/peer.ts";
 import { writeRandomModel } from "./random_model.ts";
+import { modelWithHead } from "./training.ts";
 import { nameOf, RANKS, type Shape, shapes } from "./work.ts";
 
 /** One line of the result: seconds, or bytes for peak memory. */
@@ -116,11 +116,11 @@ async function time(
   report: (row: Row) => void,
 ): Promise<void> {
   const { head = "sequence" } = shape;
-  const model = withHead(
-    parseModel(JSON.stringify(shape.model.config)),
-    head,
-  );
-  const labels = { sequence: 2, tokens: 9, language: 1, embedding: 1 }[head];
+  const model = modelWithHead(JSON.stringify(shape.model.config), head);
+  const labels =
+    { sequence: 2, tokens: 9, language: 1, embedding: model.hidden }[
+      head
+    ];
   const trained = headTensors(model, labels).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,

@@ -7,9 +7,12 @@ import {
   type Classifier,
   loadClassifier,
 } from "../../../lib/engine/models/classifier.ts";
+import type { HeadName, Model } from "../../../lib/engine/models/model.ts";
 import { startValues } from "../../../lib/engine/models/parameters.ts";
 import { withHead } from "../../../lib/engine/models/outline.ts";
+import { withPooling } from "../../../lib/engine/models/pooling.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
+import { type LossName, lossNamed } from "../../../lib/engine/ops/loss.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { dylora } from "../../../lib/engine/schedules/dylora.ts";
@@ -19,6 +22,22 @@ import { evaluator } from "../../../lib/engine/training/evaluation.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import type { PeerWork } from "../peer/peer.ts";
 import { RANKS } from "./work.ts";
+
+/** What each head is trained by. */
+const LOSSES: Readonly<Record<HeadName, LossName>> = {
+  sequence: "cross-entropy",
+  tokens: "cross-entropy",
+  language: "next-token",
+  embedding: "multiple-negatives-ranking",
+};
+
+/** The model of a `config.json` with a head that is timed. */
+export function modelWithHead(config: string, head: HeadName): Model {
+  const model = parseModel(config);
+  return head === "embedding"
+    ? withPooling(model, "mean")
+    : withHead(model, head);
+}
 
 /** What a {@linkcode Work} is timed at. */
 export type Phase = "step" | "evaluation";
@@ -44,26 +63,34 @@ export class Work {
   constructor(folder: string, work: PeerWork, eager = false) {
     this.#work = work;
     this.#eager = eager;
-    const model = withHead(
-      parseModel(Deno.readTextFileSync(join(folder, "config.json"))),
-      work.head,
-    );
+    const config = Deno.readTextFileSync(join(folder, "config.json"));
+    const model = modelWithHead(config, work.head);
     using file = SafetensorsFile.open(join(folder, "model.safetensors"));
     this.#classifier = loadClassifier(file, model, work.labels, {
       rank: work.rank,
       targetModules: model.architecture.targetModules,
     });
     const { size } = this.#classifier.layout;
-    this.#examples = fullExamples(work, work.batch, model.vocabSize);
+    this.#examples = work.head === "embedding"
+      ? fullPairs(work, model.vocabSize)
+      : fullExamples(work, work.batch, model.vocabSize);
     const rows = Array.from({ length: work.batch }, (_, i) => i);
-    this.#batches = padParts(this.#classifier, this.#examples, rows, 1);
+    const loss = LOSSES[work.head];
+    this.#batches = padParts(
+      this.#classifier,
+      this.#examples,
+      rows,
+      1,
+      () => work.length,
+      lossNamed(loss).seesBatch === true,
+    );
     this.#takeStep = trainingStep(this.#classifier, {
       objective: dylora.objective(z.object(dylora.settings).parse({}), {
         rank: work.rank,
         alpha: work.alpha,
         scaling: dylora.scaling,
       }),
-      loss: work.head === "language" ? "next-token" : "cross-entropy",
+      loss,
       dropout: true,
       eager,
       optimizer: {
@@ -135,14 +162,9 @@ function fullExamples(
   count: number,
   vocabSize: number,
 ): LabelledExamples {
-  const random = seededRandom(0, "tokens");
   const startsOf = (length: number) =>
     Int32Array.from({ length: count + 1 }, (_, i) => i * length);
-  // The first ids are special tokens: one of them would count as padding.
-  const ids = Int32Array.from(
-    { length: count * length },
-    () => 5 + Math.floor(random.next() * (vocabSize - 5)),
-  );
+  const ids = randomTokens(count * length, vocabSize);
   const read = head === "language" ? length - 1 : length;
   const places = Int32Array.from({ length: count * read }, (_, i) => i % read);
   return {
@@ -158,6 +180,35 @@ function fullExamples(
       ),
     ...head !== "sequence" &&
       { words: { offsets: startsOf(read), tokens: places, numbers: places } },
+  };
+}
+
+/**
+ * Random token ids. The first of a vocabulary are special tokens: one of them
+ * would count as padding.
+ */
+function randomTokens(count: number, vocabSize: number): Int32Array {
+  const random = seededRandom(0, "tokens");
+  return Int32Array.from(
+    { length: count },
+    () => 5 + Math.floor(random.next() * (vocabSize - 5)),
+  );
+}
+
+/** Pairs of texts of full length, of random tokens, no two alike. */
+function fullPairs(
+  { batch, length }: PeerWork,
+  vocabSize: number,
+): LabelledExamples {
+  const sequences = 2 * batch;
+  return {
+    ids: randomTokens(sequences * length, vocabSize),
+    types: new Uint8Array(sequences * length),
+    offsets: Int32Array.from({ length: sequences + 1 }, (_, i) => i * length),
+    sequencesPerExample: 2,
+    index: Int32Array.from({ length: batch }, (_, i) => i),
+    labels: Float32Array.from({ length: sequences }, (_, i) => i),
+    width: 2,
   };
 }
 
