@@ -172,30 +172,69 @@ export function readMatrix(
   },
 ): MatrixSource | undefined {
   const path = ["stages", stage, "matrix"];
-  const owner = `the matrix of stage "${stage}"`;
   const before = faults.size;
   const value = substitute(
     written,
     { params },
     (fault) => faults.addAt([...path, ...fault.path], fault.message),
   ) as Mapping;
-  /** The part at a path, if it fits the schema. */
-  const check = <T>(schema: z.ZodType<T>, ...at: Path): T | undefined => {
-    const { data, error } = schema.safeParse(valueAt(value, at));
-    const issues = (error?.issues ?? [])
-      .map((it) => ({ ...it, path: [...at, ...it.path] }))
-      .filter(({ path }) => !isUnresolved(valueAt(value, path)));
-    reportIssues(issues, faults, { file, at: path, schema, value, owner });
-    return data;
-  };
-  check(z.record(Key, z.unknown()));
+  const owner = `the matrix of stage "${stage}"`;
+  const matrix: ResolvedMatrix = { path, value, written, faults, file, owner };
+  partAt([], z.record(Key, z.unknown()), matrix);
+  const dimensions = readDimensions(matrix);
+  const names = Object.keys(dimensions);
+  const include = entriesOf("include", matrix);
+  const exclude = entriesOf("exclude", matrix);
+  if (inherited !== undefined) {
+    checkExclude(exclude, [...names, ...inherited], matrix);
+  }
+  for (const [index, entry] of include.entries()) {
+    for (const name of coordinateKeys(entry, names)) {
+      partAt(["include", index, name], MatrixValue, matrix);
+    }
+  }
+  return faults.size > before ? undefined : { dimensions, include, exclude };
+}
+
+/** A matrix whose references are resolved, and where its faults go. */
+interface ResolvedMatrix {
+  /** Its place in the file. */
+  readonly path: Path;
+  readonly value: Mapping;
+  /** As the file has it, with references. */
+  readonly written: Mapping;
+  readonly file: Mapping;
+  readonly faults: FaultList;
+  /** `the matrix of stage "train"` */
+  readonly owner: string;
+}
+
+/** The part at a path, if it fits the schema. */
+function partAt<T>(
+  at: Path,
+  schema: z.ZodType<T>,
+  { path, value, file, faults, owner }: ResolvedMatrix,
+): T | undefined {
+  const { data, error } = schema.safeParse(valueAt(value, at));
+  const issues = (error?.issues ?? [])
+    .map((it) => ({ ...it, path: [...at, ...it.path] }))
+    .filter((it) => !isUnresolved(valueAt(value, it.path)));
+  reportIssues(issues, faults, { file, at: path, schema, value, owner });
+  return data;
+}
+
+/** The values of each dimension, each once. */
+function readDimensions(
+  matrix: ResolvedMatrix,
+): Record<string, (string | number)[]> {
+  const { path, value, written, faults } = matrix;
   const dimensions: Record<string, (string | number)[]> = {};
   for (const name of Object.keys(value)) {
     if (name === "include" || name === "exclude") continue;
     const at = [...path, name];
-    const list = check(List, name) ?? [];
+    const list = partAt([name], List, matrix) ?? [];
     const values = list.flatMap((it, index) => {
-      const item = check(MatrixItem, name, index);
+      const item = partAt([name, index], MatrixItem, matrix);
       if (item !== undefined && list.indexOf(it) < index) {
         const message = `Dimension "${name}" contains ${describe(it)} twice`;
         faults.addAt([...at, index], message);
@@ -209,26 +248,31 @@ export function readMatrix(
     // The values of a list in the list take its coordinates, each once.
     dimensions[name] = [...new Set(values)];
   }
-  const names = Object.keys(dimensions);
-  const entriesOf = (key: "include" | "exclude") =>
-    (check(List, key) ?? []).map((_, at) => check(MatrixEntry, key, at) ?? {});
-  const include = entriesOf("include");
-  const exclude = entriesOf("exclude");
-  for (const [index, entry] of inherited ? exclude.entries() : []) {
+  return dimensions;
+}
+
+function entriesOf(
+  key: "include" | "exclude",
+  matrix: ResolvedMatrix,
+): z.output<typeof MatrixEntry>[] {
+  const entries = partAt([key], List, matrix) ?? [];
+  return entries.map((_, at) => partAt([key, at], MatrixEntry, matrix) ?? {});
+}
+
+/** Checks that entries of `exclude` name dimensions of the stage. */
+function checkExclude(
+  exclude: readonly Mapping[],
+  dimensions: readonly string[],
+  { path, faults }: ResolvedMatrix,
+): void {
+  for (const [index, entry] of exclude.entries()) {
     for (const key of Object.keys(entry)) {
-      const allNames = [...names, ...inherited ?? []];
-      if (allNames.includes(key)) continue;
+      if (dimensions.includes(key)) continue;
       faults.addAtKey(
         [...path, "exclude", index, key],
         `"exclude" names "${key}", which is not a dimension of the stage` +
-          didYouMean(key, allNames),
+          didYouMean(key, dimensions),
       );
     }
   }
-  for (const [index, entry] of include.entries()) {
-    for (const name of coordinateKeys(entry, names)) {
-      check(MatrixValue, "include", index, name);
-    }
-  }
-  return faults.size > before ? undefined : { dimensions, include, exclude };
 }

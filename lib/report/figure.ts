@@ -82,27 +82,9 @@ const SPREAD = 0.5;
 function rankCurve(curves: Curves): TopLevelSpec {
   const { metrics, methods, confidence } = curves;
   const [metric] = metrics as [string];
-  const { factor, digits } = formatOf(metric);
-  const scaled = (value: number | null) =>
-    value === null ? null : factor * value;
-  const shownWithInterval = bandedMethods(methods);
-  const adapted = methods.filter(({ role }) => role !== "bound");
-  const ranks = ranksOf(adapted);
-  const step = SPREAD / Math.max(2, adapted.length);
-  const points = methods.flatMap((method) => {
-    const offset = step *
-      (adapted.indexOf(method) - (adapted.length - 1) / 2);
-    return method.ranks.map(({ rank, metrics, interval }) => ({
-      rank,
-      position: ranks.indexOf(rank) + offset,
-      method: methodTitle(method),
-      hasInterval: shownWithInterval.includes(method),
-      // Vega leaves out points that are null.
-      score: scaled(metrics[metric]!.mean),
-      low: scaled(interval?.[0] ?? null),
-      high: scaled(interval?.[1] ?? null),
-    }));
-  });
+  const { digits } = formatOf(metric);
+  const ranks = ranksOf(methods.filter(({ role }) => role !== "bound"));
+  const points = pointsOf(curves, ranks);
   const x = rankAxis(ranks);
   const y = {
     type: "quantitative",
@@ -161,6 +143,47 @@ function rankCurve(curves: Curves): TopLevelSpec {
       ...(bounds.length === 0 ? [] : [boundLayer]),
     ],
   };
+}
+
+/** A score of a method at a rank; bounds have the rank 0. */
+interface CurvePoint {
+  readonly rank: number;
+  /** Place on the axis of ranks. */
+  readonly position: number;
+  /** Title of the method. */
+  readonly method: string;
+  /** True if the method's intervals are shown. */
+  readonly hasInterval: boolean;
+  /** Vega leaves out points that are null. */
+  readonly score: number | null;
+  readonly low: number | null;
+  readonly high: number | null;
+}
+
+/** The main metric of all methods, side by side at each of the ranks. */
+function pointsOf(
+  { metrics: [metric], methods }: Curves,
+  ranks: readonly number[],
+): CurvePoint[] {
+  const { factor } = formatOf(metric!);
+  const scaled = (value: number | null) =>
+    value === null ? null : factor * value;
+  const shownWithInterval = bandedMethods(methods);
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  const step = SPREAD / Math.max(2, adapted.length);
+  return methods.flatMap((method) => {
+    const offset = step *
+      (adapted.indexOf(method) - (adapted.length - 1) / 2);
+    return method.ranks.map(({ rank, metrics, interval }): CurvePoint => ({
+      rank,
+      position: ranks.indexOf(rank) + offset,
+      method: methodTitle(method),
+      hasInterval: shownWithInterval.includes(method),
+      score: scaled(metrics[metric!]!.mean),
+      low: scaled(interval?.[0] ?? null),
+      high: scaled(interval?.[1] ?? null),
+    }));
+  });
 }
 
 /** An axis of ranks at equal distances, with a tick at each. */

@@ -129,9 +129,17 @@ function sectionsOf(
   figures: readonly Figure[],
   { averages, comparisons }: Report,
 ): Section[] {
-  const panels = [...averages, ...comparisons].map(rankPanel);
-  const names = [...averages, ...comparisons].map((it) => figureName(it));
-  const marked = new Marked(TEXT, {
+  const marked = rendererWith(figures);
+  const panels = new Map(
+    [...averages, ...comparisons].map((it) => [figureName(it), rankPanel(it)]),
+  );
+  return splitAt(marked.lexer(markdown), 2).slice(1)
+    .map((part, i) => sectionOf(part, i, marked, panels));
+}
+
+/** Renders Markdown, its images as figures. */
+function rendererWith(figures: readonly Figure[]): Marked {
+  return new Marked(TEXT, {
     renderer: {
       // HTML has no figures inside of paragraphs.
       paragraph({ tokens }) {
@@ -151,60 +159,72 @@ function sectionsOf(
       },
     },
   });
+}
+
+/**
+ * A section: its curve and mistakes, then what is folded, which is all of it
+ * but in the first section.
+ *
+ * @param panels The panel of a rank, by the name of the figure
+ */
+function sectionOf(
+  section: Part,
+  index: number,
+  marked: Marked,
+  panels: ReadonlyMap<string, string>,
+): Section {
   const html = (tokens: Token[]) =>
     marked.parser(tokens)
       .replaceAll(/<table>[^]*?<\/table>/g, (it) => tableHtml("Table", it));
   const textOf = (heading: Token) =>
     html([heading]).replaceAll(/<\/?h[23]>|\n/g, "");
-  return splitAt(marked.lexer(markdown), 2).slice(1).map((section, i) => {
-    const id = `section-${i + 1}`;
-    const title = textOf(section.heading!);
-    const [first, ...others] = splitAt(section.tokens, 3);
-    const isMistakes = ({ heading }: Part) =>
-      /^Mistakes/.test(textOf(heading!));
-    const shown = others.filter(isMistakes);
-    const folded = others.filter((part) => !isMistakes(part)).map((part) => ({
-      title: textOf(part.heading!),
-      html: html(part.tokens),
-    }));
-    // Before the first heading: the curve, and of a mean its tables.
-    const end = first!.tokens.findIndex((it) => imageNames(it).length > 0) + 1;
-    const opening = first!.tokens.slice(0, end);
-    const tables = first!.tokens.slice(end);
-    if (tables.some(({ type }) => type !== "space")) {
-      folded.unshift({ title: "Scores and differences", html: html(tables) });
-    }
-    const [name] = opening.flatMap((it) => imageNames(it));
-    const panel = panels[names.indexOf(name ?? "")] ?? "";
-    if (panel !== "") {
-      folded.unshift({ title: "One rank: scores, size, export", html: panel });
-    }
-    const details = folded.map((part, k) =>
-      `<details id="${id}-${
-        k + 1
-      }"><summary>${part.title}</summary>\n${part.html}</details>\n`
-    );
-    const links = folded.map((part, k) =>
-      `<a href="#${id}-${k + 1}">${part.title}</a>`
-    );
-    const body = `<div class="first"><div>${html(opening)}</div>${
-      shown.map(({ heading, tokens }) =>
-        `<div>${html([heading!, ...tokens])}</div>`
-      ).join("")
-    }</div>\n${details.join("")}`;
-    const sectionLink = `<a href="#${id}">${title}</a>`;
-    if (i === 0) {
-      return {
-        links: [sectionLink, ...links],
-        html: `<section id="${id}">\n<h2>${title}</h2>\n${body}</section>\n`,
-      };
-    }
+  const id = `section-${index + 1}`;
+  const title = textOf(section.heading!);
+  const [first, ...others] = splitAt(section.tokens, 3);
+  const isMistakes = ({ heading }: Part) => /^Mistakes/.test(textOf(heading!));
+  const shown = others.filter(isMistakes);
+  const folded = others.filter((part) => !isMistakes(part)).map((part) => ({
+    title: textOf(part.heading!),
+    html: html(part.tokens),
+  }));
+  // Before the first heading: the curve, and of a mean its tables.
+  const end = first!.tokens.findIndex((it) => imageNames(it).length > 0) + 1;
+  const opening = first!.tokens.slice(0, end);
+  const tables = first!.tokens.slice(end);
+  if (tables.some(({ type }) => type !== "space")) {
+    folded.unshift({ title: "Scores and differences", html: html(tables) });
+  }
+  const [name] = opening.flatMap((it) => imageNames(it));
+  const panel = panels.get(name ?? "") ?? "";
+  if (panel !== "") {
+    folded.unshift({ title: "One rank: scores, size, export", html: panel });
+  }
+  const details = folded.map((part, k) =>
+    `<details id="${id}-${
+      k + 1
+    }"><summary>${part.title}</summary>\n${part.html}</details>\n`
+  );
+  const mistakes = shown.map(({ heading, tokens }) =>
+    `<div>${html([heading!, ...tokens])}</div>`
+  );
+  const body = `<div class="first"><div>${html(opening)}</div>${
+    mistakes.join("")
+  }</div>\n${details.join("")}`;
+  const sectionLink = `<a href="#${id}">${title}</a>`;
+  if (index > 0) {
     return {
       links: [sectionLink],
       html:
         `<section id="${id}">\n<details><summary><h2>${title}</h2></summary>\n${body}</details></section>\n`,
     };
-  });
+  }
+  const links = folded.map((part, k) =>
+    `<a href="#${id}-${k + 1}">${part.title}</a>`
+  );
+  return {
+    links: [sectionLink, ...links],
+    html: `<section id="${id}">\n<h2>${title}</h2>\n${body}</section>\n`,
+  };
 }
 
 /**

@@ -133,22 +133,11 @@ export function verdictOf(
   const kind = kindOf({ allLearning, ownLearning, other, bound, margin });
 
   const { sign } = curve;
-  const shownCell = (cell: Cell): VerdictCell => ({
-    method: cell.method,
-    title: methodTitle(sides[cell.method]!.summary),
-    rank: cell.rank,
-    score: sign * cell.score,
-    interval: scoreInterval(
-      setting.metric,
-      sign * cell.score,
-      cell.means.map((score) => sign * score),
-      setting,
-    ),
-  });
-  const compared = ({ cell, gain, interval }: Advantage): ComparedCell => ({
-    ...shownCell(cell),
-    difference: sign * gain,
-    differenceInterval: signed(interval, sign),
+  const shown = (cell: Cell) => verdictCell(cell, sides, setting);
+  const compared = (advantage: Advantage): ComparedCell => ({
+    ...shown(advantage.cell),
+    difference: sign * advantage.gain,
+    differenceInterval: signed(advantage.interval, sign),
   });
   const { against } = allLearning.hasLearnt ? ownLearning : allLearning;
   const deciding = other === undefined
@@ -156,8 +145,8 @@ export function verdictOf(
     : [recommended, best, other.cell];
   const verdict: Omit<Verdict, "headline" | "reasons"> = {
     kind,
-    recommended: shownCell(recommended),
-    best: shownCell(best),
+    recommended: shown(recommended),
+    best: shown(best),
     margin,
     bound,
     reference: against === undefined ? null : {
@@ -181,6 +170,27 @@ export function verdictOf(
     singleSeedTitles: singleSeedTitles(deciding, sides),
   });
   return { ...verdict, ...sentences };
+}
+
+/** A cell as a verdict shows it, with its score as the metric has it. */
+function verdictCell(
+  { method, rank, score, means }: Cell,
+  sides: readonly Side[],
+  setting: Setting,
+): VerdictCell {
+  const { curve: { sign }, summary } = sides[method]!;
+  return {
+    method,
+    title: methodTitle(summary),
+    rank,
+    score: sign * score,
+    interval: scoreInterval(
+      setting.metric,
+      sign * score,
+      means.map((mean) => sign * mean),
+      setting,
+    ),
+  };
 }
 
 /**
@@ -353,8 +363,7 @@ const UNTRAINED = ["head", PRETRAINED.name] as const;
  * - A resample of n seeds has (n - 1) / n of their variance.
  * - Where two methods agree on every example, the resamples do as well, however
  *   few the examples. As in the interval of Bonett and Price (2012), two
- *   examples are added, on each of which one of the two is right: 2 / (n +
- * 2)^2.
+ *   examples are added, on each of which one of the two is right: 2 / (n + 2)^2.
  *   They count as much as an example does in the accuracy.
  */
 function differenceOf(

@@ -11,6 +11,14 @@ import type { Runtime } from "./settings.ts";
  */
 const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
 
+/** What confines a stage's process. */
+export interface Sandbox {
+  /** Flags of Deno. */
+  readonly flags: readonly string[];
+  /** What native code may access; undefined without any. */
+  readonly rules?: Rules;
+}
+
 /**
  * Permits a stage's process what its task declares and what its runtimes need,
  * and nothing else. Where runtimes need all of FFI, Deno cannot restrict their
@@ -25,7 +33,7 @@ export function sandboxOf(
   permissions: Permissions,
   access: Pick<Rules, "read" | "write">,
   runtimes: readonly Runtime[],
-): { readonly flags: readonly string[]; readonly rules?: Rules } | Failed {
+): Sandbox | Failed {
   const { net = false, env = [], run = [] } = permissions;
   const write = [...access.write, ...permissions.write?.() ?? []];
   const read = [

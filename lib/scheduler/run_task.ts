@@ -2,9 +2,14 @@ import { join } from "node:path";
 import type { InputArtifact, Permissions } from "../pipeline/task.ts";
 import { locateTrace } from "./bundle.ts";
 import type { Spec } from "./child.ts";
-import type { Executor, Job, JobResources } from "./executors/executor.ts";
+import type {
+  Execution,
+  Executor,
+  Job,
+  JobResources,
+} from "./executors/executor.ts";
 import { confined } from "./landlock.ts";
-import { sandboxOf, stageEnvironment } from "./permissions.ts";
+import { type Sandbox, sandboxOf, stageEnvironment } from "./permissions.ts";
 import { follow, type ProcessEnd, type Watch } from "./process.ts";
 import type { StartFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
@@ -40,18 +45,39 @@ export interface TaskRun extends Omit<Watch, "folder" | "located" | "timeout"> {
  * declares, and reads and writes nothing else.
  */
 export async function runTask(run: TaskRun): Promise<ProcessEnd> {
-  const { stage, folder, checkpoint, permissions, resources, executor } = run;
+  const { folder, checkpoint, permissions, resources, executor } = run;
+  Deno.writeTextFileSync(folder.spec, JSON.stringify(specOf(run)));
+  const access = {
+    read: [folder.code, folder.inputs, folder.stdout, ...run.sources],
+    write: [folder.output, checkpoint, folder.temporary, folder.events],
+  };
   const runtimes = [...run.runtimes.values()];
-  const log = (line: string) =>
-    run.emit({ type: "log", stage, line, stream: "log" });
-  const spec: Spec = {
+  const sandbox = sandboxOf(permissions, access, runtimes);
+  if ("state" in sandbox) return sandbox;
+  // A batch system enforces the time that it reserves.
+  const { time, timeout = executor.allots ? undefined : time } = resources;
+  const end = await follow((onState) => startTask(run, sandbox, onState), {
+    ...run,
+    folder: folder.path,
+    located: (trace) =>
+      locateTrace(trace, folder.code, run.module, run.project),
+    timeout,
+  });
+  if (end.state === "done") await keepSharedFiles(run);
+  return end;
+}
+
+/** What the process reads. */
+function specOf(run: TaskRun): Spec {
+  const { folder } = run;
+  return {
     events: folder.events,
     stdout: folder.stdout,
     params: run.params,
     inputs: run.inputs,
     output: folder.output,
-    checkpoint,
-    cpus: resources.cpus,
+    checkpoint: run.checkpoint,
+    cpus: run.resources.cpus,
     runtimes: Object.fromEntries(
       [...run.runtimes].map(([name, { settings, sharedFiles }]) => [name, {
         ...settings,
@@ -59,16 +85,15 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
       }]),
     ),
   };
-  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-  // A batch system enforces the time that it reserves.
-  const { time, timeout = executor.allots ? undefined : time } = resources;
-  const access = {
-    read: [folder.code, folder.inputs, folder.stdout, ...run.sources],
-    write: [folder.output, checkpoint, folder.temporary, folder.events],
-  };
-  const sandbox = sandboxOf(permissions, access, runtimes);
-  if ("state" in sandbox) return sandbox;
-  const { flags, rules } = sandbox;
+}
+
+/** Starts the process in a sandbox. */
+function startTask(
+  run: TaskRun,
+  { flags, rules }: Sandbox,
+  onState: Job["onState"],
+): Execution {
+  const { folder, permissions } = run;
   const args = [
     "run",
     "--quiet",
@@ -86,52 +111,55 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
     ...flags,
     folder.code,
   ];
+  const runtimes = [...run.runtimes.values()];
+  const environment = stageEnvironment(
+    permissions,
+    runtimes,
+    folder.temporary,
+    run.project,
+  );
   const startsPrograms = runtimes.length > 0 ||
     (permissions.run ?? []).length > 0;
-  const start = (onState: Job["onState"]) =>
-    executor.start({
-      onState,
-      name: stage,
-      task: run.task,
-      needs: [...run.runtimes.keys()],
-      resources,
-      args: confined(args, rules, join(folder.path, "rules.json"), log),
-      env: {
-        ...stageEnvironment(
-          permissions,
-          runtimes,
-          folder.temporary,
-          run.project,
-        ),
-        ...(run.gpus !== undefined &&
-          { CUDA_VISIBLE_DEVICES: run.gpus.join() }),
-      },
-      startsPrograms,
-      // Deno itself keeps a stage without native code and programs from the
-      // network.
-      offline: startsPrograms && permissions.net !== true,
-      folder: folder.path,
-      checkpoint,
-    });
-  const end = await follow(start, {
-    ...run,
+  return run.executor.start({
+    onState,
+    name: run.stage,
+    task: run.task,
+    needs: [...run.runtimes.keys()],
+    resources: run.resources,
+    args: confined(
+      args,
+      rules,
+      join(folder.path, "rules.json"),
+      (line) => log(run, line),
+    ),
+    env: run.gpus === undefined
+      ? environment
+      : { ...environment, CUDA_VISIBLE_DEVICES: run.gpus.join() },
+    startsPrograms,
+    // Deno itself keeps a stage without native code and programs from the
+    // network.
+    offline: startsPrograms && permissions.net !== true,
     folder: folder.path,
-    located: (trace) =>
-      locateTrace(trace, folder.code, run.module, run.project),
-    timeout,
+    checkpoint: run.checkpoint,
   });
-  if (end.state !== "done") return end;
+}
+
+/** Keeps the files that runtimes share with later stages. */
+async function keepSharedFiles(run: TaskRun): Promise<void> {
   for (const [name, { sharedFiles }] of run.runtimes) {
     try {
-      await sharedFiles?.keep(sharedFolder(folder, name));
+      await sharedFiles?.keep(sharedFolder(run.folder, name));
     } catch (error) {
       // The result is complete without it: the disk may be full, or the folder
       // another user's.
       const why = error instanceof Error ? error.message : error;
-      log(`${sharedFiles!.title} is not kept for later stages: ${why}`);
+      log(run, `${sharedFiles!.title} is not kept for later stages: ${why}`);
     }
   }
-  return end;
+}
+
+function log({ emit, stage }: TaskRun, line: string): void {
+  emit({ type: "log", stage, line, stream: "log" });
 }
 
 /**
