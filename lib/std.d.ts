@@ -48,7 +48,10 @@ declare module "@std/path/posix/join" {
 }
 
 declare module "@std/text/closest-string" {
-  /** The word that is closest to a given one by edit distance; case does not count. */
+  /**
+   * The word that is closest to a given one by edit distance; case does not
+   * count.
+   */
   export function closestString(
     givenWord: string,
     possibleWords: readonly string[],

@@ -1,4 +1,7 @@
-/** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
+/**
+ * Inspects a user's table: which columns hold the texts and the labels, and how
+ * long the texts are.
+ */
 import {
   className,
   describeValue,
@@ -38,7 +41,9 @@ export interface TableSummary {
   readonly separator?: string | undefined;
   /** Columns of 0 and 1, one for each label, of which `label` is the first. */
   readonly marks?: readonly Column[] | undefined;
-  /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
+  /**
+   * Estimated maximum sequence length that truncates at most 1 % of the texts.
+   */
   readonly tokens: number;
 }
 
@@ -60,7 +65,8 @@ const PAIRS =
  * Reads a table and detects its columns.
  *
  * @throws {SyntaxError} If the table cannot be read.
- * @throws {RangeError} If a named column does not exist, none is detected, or the first row seems to be an example.
+ * @throws {RangeError} If a named column does not exist, none is detected, or
+ * the first row seems to be an example.
  */
 export async function inspectTable(
   path: string,
@@ -147,14 +153,20 @@ export async function inspectTable(
   };
 }
 
-/** Maximum number of distinct numeric labels that count as classes; more are a regression. */
+/**
+ * Maximum number of distinct numeric labels that count as classes; more are a
+ * regression.
+ */
 const MAX_NUMERIC = 20;
 
 /** A column of a table, and what was detected in it. */
 export interface Column {
   readonly name: string;
   readonly values: readonly unknown[];
-  /** True if the header has the name more than once, so that the values are unknown. */
+  /**
+   * True if the header has the name more than once, so that the values are
+   * unknown.
+   */
   readonly isRepeated: boolean;
   /** Number of distinct values, without empty ones. */
   readonly distinct: number;
@@ -204,7 +216,10 @@ const TAGS = "tags ner_tags labels entities spans".split(" ");
 /** Usual names of columns of words. */
 const WORDS = ["tokens", "words"];
 
-/** The columns of words, or of texts, and of their tags or spans; undefined if the labels are no lists. */
+/**
+ * The columns of words, or of texts, and of their tags or spans; undefined if
+ * the labels are no lists.
+ */
 function taggedColumns(
   columns: readonly Column[],
   named: Named,
@@ -307,19 +322,27 @@ function byName(columns: readonly Column[], names: readonly string[]) {
   ).at(0);
 }
 
-/** Whether many rows share each of its few, short values, as those of classes. */
+/**
+ * Whether many rows share each of its few, short values, as those of classes.
+ */
 function isGrouping({ median, distinct, filled }: Column): boolean {
   return distinct > 1 && median < 40 && 2 * distinct <= filled &&
     distinct <= Math.max(MAX_NUMERIC, filled / 10);
 }
 
-/** Whether its values are words of which no two rows share one, as of ticket numbers. */
+/**
+ * Whether its values are words of which no two rows share one, as of ticket
+ * numbers.
+ */
 function isId({ values, distinct, filled }: Column): boolean {
   return filled > 1 && distinct === filled &&
     values.every((it) => !/\s/.test(String(it ?? "").trim()));
 }
 
-/** Names of columns that may hold what a pipeline asks for, the most likely first. */
+/**
+ * Names of columns that may hold what a pipeline asks for, the most likely
+ * first.
+ */
 export interface ColumnGuesses {
   readonly text: readonly string[];
   readonly label: readonly string[];
@@ -396,7 +419,10 @@ export async function guessColumns(
   };
 }
 
-/** The column of the labels: by its name, else the one with short values of which the fewest are distinct. */
+/**
+ * The column of the labels: by its name, else the one with short values of
+ * which the fewest are distinct.
+ */
 function guessLabel(
   columns: readonly Column[],
   { text, pair }: Named,
@@ -434,7 +460,10 @@ function describeGroups({ name, values, distinct }: Column): string {
   return `${quote(name)}, ${distinct} classes: ${quoteAll([...classes])}`;
 }
 
-/** The columns of the texts: by their names, else the one with the longest texts. */
+/**
+ * The columns of the texts: by their names, else the one with the longest
+ * texts.
+ */
 function textsOf(
   columns: readonly Column[],
   named: Named,
@@ -478,8 +507,8 @@ const SHORTEST = 32;
 const LONGEST = 512;
 
 /**
- * Estimates a maximum sequence length, a multiple of 32 tokens, that covers 99 %
- * of the texts or pairs. A token of WordPiece or BPE is assumed to hold three
+ * Estimates a maximum sequence length, a multiple of 32 tokens, that covers 99
+ * % of the texts or pairs. A token of WordPiece or BPE is assumed to hold three
  * ASCII characters or one other.
  */
 function tokensOf(text: Column, pair: Column | undefined): number {

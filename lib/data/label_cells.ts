@@ -8,7 +8,9 @@ import {
 } from "./labels.ts";
 import { quote } from "./text_file.ts";
 
-/** Separators that are recognized, the one that names have most rarely first. */
+/**
+ * Separators that are recognized, the one that names have most rarely first.
+ */
 const SEPARATORS = ["|", ";", ","];
 
 /**
@@ -16,7 +18,8 @@ const SEPARATORS = ["|", ";", ","];
  * which at least half are names alone with it between them. The others are
  * faults.
  *
- * @param names Names of labels, if they are known, which no separator is part of
+ * @param names Names of labels, if they are known, which no separator is part
+ * of
  * @returns Undefined if no value has one
  */
 export function separatorIn(

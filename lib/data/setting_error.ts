@@ -4,7 +4,9 @@ export interface Setting {
   readonly value: string;
 }
 
-/** A fault of data that a setting mends. The message names the setting as well. */
+/**
+ * A fault of data that a setting mends. The message names the setting as well.
+ */
 export class SettingError extends SyntaxError {
   constructor(
     message: string,

@@ -143,7 +143,8 @@ export class PipelineError extends Error {
 /**
  * Renders a fault with its source line:
  *
- *     smoke.yaml:7:5: Unknown key "matrx" of stage "tokenize"; did you mean "matrix"?
+ *     smoke.yaml:7:5: Unknown key "matrx" of stage "tokenize"; did you mean
+ * "matrix"?
  *       7 |     matrx: { glue: [cola] }
  *         |     ~~~~~
  */

@@ -72,7 +72,10 @@ function f1(predictions: Values, labels: Values, label: number): number {
   return marked === 0 ? 0 : 2 * hits / marked;
 }
 
-/** The classes that are labels or predictions, in a fixed order, on which rounding depends. */
+/**
+ * The classes that are labels or predictions, in a fixed order, on which
+ * rounding depends.
+ */
 function classesIn(...lists: readonly Values[]): number[] {
   const classes = new Set<number>();
   for (const values of lists) {
@@ -243,7 +246,8 @@ export const classColumn: LabelColumn = {
  * The classes of a table: in numerical order if all are integers, otherwise in
  * alphabetical order.
  *
- * @throws {SyntaxError} If there are too few or too many, if the labels look like numbers to predict, or if one is missing
+ * @throws {SyntaxError} If there are too few or too many, if the labels look
+ * like numbers to predict, or if one is missing
  */
 function namesIn(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));

@@ -40,7 +40,10 @@ export const language: ProblemKind = {
   },
 };
 
-/** @param details.starts Where the tokens to write of each prompt start among all, and where the last ones end, `[prompts + 1]` */
+/**
+ * @param details.starts Where the tokens to write of each prompt start among
+ * all, and where the last ones end, `[prompts + 1]`
+ */
 function after({ starts, ...details }: ProblemDetails = {}): Problem {
   const isChat = details.isChat === true;
   return {
@@ -91,7 +94,10 @@ interface Pair {
   readonly messages?: readonly Message[];
 }
 
-/** Texts to write, by prompt or at the end of conversations; rows with the same prompt become one. */
+/**
+ * Texts to write, by prompt or at the end of conversations; rows with the same
+ * prompt become one.
+ */
 export const completionColumn: LabelColumn = {
   problem: "language",
   reader: () => (rows, isLabelled) => {
@@ -100,7 +106,8 @@ export const completionColumn: LabelColumn = {
       try {
         const pair = pairOf(row, isLabelled);
         const { messages, text, completion } = pair;
-        // A conversation counts as the text of a row, so that equal ones are found.
+        // A conversation counts as the text of a row, so that equal ones are
+        // found.
         const prompt = messages ? JSON.stringify(messages) : text;
         return { ...pair, place: row.place, values: [prompt, completion] };
       } catch (error) {
@@ -138,7 +145,10 @@ export const completionColumn: LabelColumn = {
 const withoutBigints = (_key: string, value: unknown) =>
   typeof value === "bigint" ? Number(value) : value;
 
-/** The prompt and the text to write of a row: two columns, or one of messages, whose last is to be written. */
+/**
+ * The prompt and the text to write of a row: two columns, or one of messages,
+ * whose last is to be written.
+ */
 function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
   if (values.length > 1) {
     const [prompt, completion] = values;

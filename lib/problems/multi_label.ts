@@ -27,7 +27,8 @@ export const multiLabel: ProblemKind & typeof SEQUENCE = {
   name: labelListColumn.problem,
   metrics: MULTI_LABEL_METRICS,
   lower: LOWER_METRICS,
-  // A head of several outputs, of which nothing else is known, is one of classes.
+  // A head of several outputs, of which nothing else is known, is one of
+  // classes.
   unnamed: () => undefined,
   of(classes, details) {
     if (classes === null) {

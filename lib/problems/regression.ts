@@ -15,7 +15,9 @@ import {
 /** Metrics of scores, with the edge cases of SciPy. */
 export const CORRELATIONS = {
   pearson,
-  /** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
+  /**
+   * Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}.
+   */
   spearman: (predictions: Values, labels: Values): number =>
     pearson(ranks(predictions), ranks(labels)),
 } satisfies Metrics;
@@ -29,13 +31,17 @@ function pearson(predictions: Values, labels: Values): number {
   return Math.max(-1, Math.min(1, product));
 }
 
-/** Subtracts the mean and scales to norm 1; undefined if the values are constant or not finite. */
+/**
+ * Subtracts the mean and scales to norm 1; undefined if the values are constant
+ * or not finite.
+ */
 function centred(values: Values): Float64Array | undefined {
   const result = Float64Array.from(values);
   const first = result[0];
   if (result.every((value) => value === first)) return undefined;
   const mean = result.reduce((sum, value) => sum + value, 0) / result.length;
-  // Scaling by the largest value first keeps the squares from underflow and overflow.
+  // Scaling by the largest value first keeps the squares from underflow and
+  // overflow.
   const largest = result.reduce(
     (most, value) => Math.max(most, Math.abs(value - mean)),
     0,

@@ -25,13 +25,16 @@ const PAIR = 2;
 
 /**
  * Numbers in the row of predictions of an example: the place of its answer in
- * the ranking of its query, and the number of the example whose answer is ranked
- * highest of those that are not the query's, or -1; beyond the examples, it is
- * that of a text of the corpus.
+ * the ranking of its query, and the number of the example whose answer is
+ * ranked highest of those that are not the query's, or -1; beyond the examples,
+ * it is that of a text of the corpus.
  */
 const PREDICTED = 2;
 
-/** Each example has texts that belong together: a query, its answer, and what is none. */
+/**
+ * Each example has texts that belong together: a query, its answer, and what is
+ * none.
+ */
 export const retrieval: ProblemKind = {
   ...EMBEDDING,
   name: "retrieval",
@@ -204,7 +207,10 @@ function textsOf({ values }: Row): Texts {
   return values[1] as Texts;
 }
 
-/** Largest number of different texts: beyond, float32 does not tell numbers apart. */
+/**
+ * Largest number of different texts: beyond, float32 does not tell numbers
+ * apart.
+ */
 const MAX_TEXTS = 2 ** 24;
 
 /** Two or more columns of texts. */

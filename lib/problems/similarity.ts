@@ -23,7 +23,9 @@ const METRICS: Metrics = {
   pearson_cosine: CORRELATIONS.pearson,
 };
 
-/** Each pair of texts has a score, whose order the cosines of embeddings have. */
+/**
+ * Each pair of texts has a score, whose order the cosines of embeddings have.
+ */
 export const similarity: ProblemKind = {
   ...EMBEDDING,
   name: "similarity",
@@ -62,7 +64,10 @@ function cosines({ values, numbers }: SequenceEmbeddings): Float32Array {
   );
 }
 
-/** Pairs that are wrong by the share of all pairs between their places by score and by cosine. */
+/**
+ * Pairs that are wrong by the share of all pairs between their places by score
+ * and by cosine.
+ */
 function outcomes(predictions: Values, labels: Values): Outcomes {
   const byScore = ranks(labels);
   const byCosine = ranks(predictions);
@@ -168,7 +173,10 @@ export function textsIn(values: readonly unknown[], place: string): string[] {
   });
 }
 
-/** @throws {SyntaxError} With its place, if a value is no number, or beyond the range */
+/**
+ * @throws {SyntaxError} With its place, if a value is no number, or beyond the
+ * range
+ */
 function scoreIn(
   value: unknown,
   place: string,

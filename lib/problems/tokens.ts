@@ -139,7 +139,10 @@ function withClasses(
   };
 }
 
-/** What a label or a prediction is where no entity has exactly these words: one that overlaps, or none. */
+/**
+ * What a label or a prediction is where no entity has exactly these words: one
+ * that overlaps, or none.
+ */
 const BORDER = "another border";
 const NOTHING = "nothing";
 

@@ -74,7 +74,10 @@ export function textBaselines(
   ];
 }
 
-/** What a text to write has for a label: a number of 24 bits made of its prompt and of what people wrote (FNV-1a), so that other texts are told apart. */
+/**
+ * What a text to write has for a label: a number of 24 bits made of its prompt
+ * and of what people wrote (FNV-1a), so that other texts are told apart.
+ */
 export function textMark({ text, messages, completions }: Example): number {
   let hash = 0x811c9dc5;
   for (const char of JSON.stringify([text, messages, completions])) {

@@ -42,7 +42,8 @@ type RemoteResult = SignedResult & { fetched?: Promise<boolean> };
  * Results that caches share: blobs and signed manifests in a remote.
  *
  *     blobs/ab/cdef...[.gz]                     content, by its SHA-256
- *     manifests/KEY/SIGNER.json                 the result of a key, as a signer vouches for it
+ *     manifests/KEY/SIGNER.json                 the result of a key, as a
+ * signer vouches for it
  *
  * The first fault of the remote turns it off: the run goes on with the own
  * cache.

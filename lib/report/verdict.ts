@@ -363,7 +363,8 @@ const UNTRAINED = ["head", PRETRAINED.name] as const;
  * - A resample of n seeds has (n - 1) / n of their variance.
  * - Where two methods agree on every example, the resamples do as well, however
  *   few the examples. As in the interval of Bonett and Price (2012), two
- *   examples are added, on each of which one of the two is right: 2 / (n + 2)^2.
+ *   examples are added, on each of which one of the two is right: 2 / (n +
+ * 2)^2.
  *   They count as much as an example does in the accuracy.
  */
 function differenceOf(

@@ -33,7 +33,8 @@ export const runsCommand = command`
 
   Compare runs: one row for each scored result in the cache, current or replaced. The columns are the parameters that differ, of the stage and of all stages upstream, the scores at the best rank, the times, and the size of the adapter. With STAGEs (names, ids or globs), compare their results of any kind.
 
-  * marks the results in the output folder. --json and --csv have all parameters and the scores at every rank.
+  * marks the results in the output folder. --json and --csv have all parameters
+  * and the scores at every rank.
 
   Options:
   --sort COLUMN  Sort by a column, ascending (default: latest first)

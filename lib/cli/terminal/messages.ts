@@ -150,7 +150,8 @@ export function messageLine(message: Message): string | undefined {
 }
 
 /**
- * `12 of 4096 bytes differ, the first at 1032; in "q.lora_A" 8, in "q.lora_B" 4`
+ * `12 of 4096 bytes differ, the first at 1032; in "q.lora_A" 8,
+ * in "q.lora_B" 4`
  */
 function differenceText(it: FileDifference | null): string {
   if (it === null) return "only one of the two runs has made it";
