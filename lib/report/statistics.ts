@@ -307,9 +307,8 @@ const ROUNDING = 1e-12;
 
 /**
  * Replicates that decide whether a bound is within the margin, where fewer
- * leave
- * that open. The Monte Carlo error of a 95 % bound is then 2 % of the standard
- * error of the loss.
+ * leave that open. The Monte Carlo error of a 95 % bound is then 2 % of the
+ * standard error of the loss.
  */
 const DECIDING_REPLICATES = 10_000;
 
@@ -323,9 +322,9 @@ const ERRORS = 3;
  *
  * The bound of a loss has a Monte Carlo error, by which another seed of the
  * bootstrap could recommend another rank. So a rank counts as sufficient only
- * if
- * its bound is within the margin by {@linkcode ERRORS} standard errors; where
- * neither this nor the opposite holds, {@linkcode DECIDING_REPLICATES} decide.
+ * if its bound is within the margin by {@linkcode ERRORS} standard errors;
+ * where neither this nor the opposite holds, {@linkcode DECIDING_REPLICATES}
+ * decide.
  *
  * The best rank is treated as known although the same examples selected it.
  * This overestimates the losses of the others, so the choice errs towards

@@ -61,10 +61,9 @@ export interface Constant {
 
 /**
  * Groups results by method, and bootstraps the main metric, the first, of all
- * methods at
- * once, so that their replicates are paired, also with those of the best
- * predictions without a training: a constant one, or copied or frequent texts.
- * Their score is taken as 0 if the problem has none.
+ * methods at once, so that their replicates are paired, also with those of the
+ * best predictions without a training: a constant one, or copied or frequent
+ * texts. Their score is taken as 0 if the problem has none.
  *
  * @throws {Error} If a method has two results for the same rank and seed.
  */

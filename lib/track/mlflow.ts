@@ -35,8 +35,7 @@ const MAX_VALUE = 500;
  * Sends runs to a server of MLflow, to the experiment of the pipeline.
  *
  * A run that the experiment already has, by its key, is not sent again; one
- * whose
- * transfer was interrupted is replaced.
+ * whose transfer was interrupted is replaced.
  *
  * @see https://mlflow.org/docs/latest/api_reference/rest-api.html
  * @returns Number of runs that were added.
@@ -161,8 +160,7 @@ async function sendRun(
 /**
  * Address of a server of MLflow and the headers that authenticate there: by the
  * user and password in its URL, or else by the environment variables of
- * MLflow's
- * own clients.
+ * MLflow's own clients.
  */
 export function mlflowServer(
   server: string,

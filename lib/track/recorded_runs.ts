@@ -46,9 +46,8 @@ interface Point {
 
 /**
  * All trainings and evaluations of a pipeline in the cache, in the order in
- * which
- * they started: the latest results of each stage, with any parameters, those of
- * runs with `--name` included.
+ * which they started: the latest results of each stage, with any parameters,
+ * those of runs with `--name` included.
  *
  * @param note Called with a sentence for each result that cannot be used.
  */
