@@ -1,5 +1,6 @@
 /** Exit code, report pages and last lines of a run. */
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
+import type { HeadName } from "../../engine/models/model.ts";
 import type { ProblemFields } from "../../problems/registry.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Comparison, Report } from "../../report/report.ts";
@@ -218,7 +219,7 @@ export async function answerOf(
     ),
     adapters: adapters.map((stage) => shortPath(folderOf(stage))),
     ...(first !== undefined && isUsable && {
-      predict: predictCommand(first, base, graph, out, args),
+      predict: await predictCommand(first, base, graph, out, args),
     }),
     ...(isUsable && canTry && trained && {
       try: stageCommand("try", args, trained.id),
@@ -228,17 +229,17 @@ export async function answerOf(
 }
 
 /**
- * The command that classifies a text with an adapter.
+ * The command that classifies a text with an adapter, or finds the nearest ones.
  *
  * @param base Folder of the model of an exported adapter.
  */
-function predictCommand(
+async function predictCommand(
   adapter: GraphStage,
   base: string | undefined,
   graph: Graph,
   out: string,
   args: Arguments,
-): string {
+): Promise<string> {
   const folder = visibleFolder(out, graph.pipeline, adapter.id);
   const command = base === undefined
     ? stageCommand("predict", args, adapter.id)
@@ -250,9 +251,13 @@ function predictCommand(
       shortPath(base),
     ], ENGINE_OPTIONS);
   const data = dataOf(adapter, graph);
-  const isOfPairs = data !== undefined &&
-    datasetInfo(visibleFolder(out, graph.pipeline, data.id)).columns.length > 1;
-  return isOfPairs
+  if (data === undefined) return `${command} "your text"`;
+  const { problemOf } = await import("../../problems/registry.ts");
+  const info = datasetInfo(visibleFolder(out, graph.pipeline, data.id));
+  if (problemOf(info).head === "embedding") {
+    return `${command} --nearest FILE "your query"`;
+  }
+  return info.columns.length > 1
     ? `${command} --pair '|' "your text|its pair"`
     : `${command} "your text"`;
 }
@@ -389,11 +394,15 @@ export async function adapterProblem(
   return await findClasses(folder);
 }
 
-/** True if an adapter, as a stage makes it or PEFT has it, writes texts. */
-export async function writesTexts(folder: string): Promise<boolean> {
-  const { language } = await import("../../problems/language.ts");
-  const training = readIfThere(join(folder, "training.json"));
-  return training === undefined
-    ? (await adapterConfig(folder)).task_type === language.peftTask
-    : JSON.parse(training).problem === language.name;
+/**
+ * The head of an adapter, as a stage makes it or PEFT has it: "language" if it
+ * writes texts, "embedding" if it embeds them. Undefined if the folder has no
+ * configuration, or its task is none of ours.
+ */
+export async function headOf(folder: string): Promise<HeadName | undefined> {
+  if (!statIfThere(join(folder, "adapter_config.json"))) return undefined;
+  const { headOfTask, PEFT_TASKS } = await import("../../problems/registry.ts");
+  const { task_type } = await adapterConfig(folder);
+  const task = PEFT_TASKS.find((it) => it === task_type);
+  return task === undefined ? undefined : headOfTask(task);
 }

@@ -1,4 +1,5 @@
 import { dirname, join, resolve } from "node:path";
+import { type Embeddings, readEmbeddings } from "../../artifacts/embeddings.ts";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { toNumber } from "../../data/labels.ts";
 import type { Event } from "../../scheduler/events.ts";
@@ -27,8 +28,9 @@ import {
   adapterProblem,
   dataOf,
   datasetInfo,
-  writesTexts,
+  headOf,
 } from "./pipeline_outcome.ts";
+import { embeddingWork, showEmbeddings } from "./predict_embeddings.ts";
 import { readTexts, type Table, writePredicted } from "./predict_table.ts";
 import { viewOf } from "./prediction_view.ts";
 import { type LabelForm, scoresOfRows, scoresText } from "./row_scores.ts";
@@ -38,11 +40,13 @@ import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 export const predictCommand = command`
   predict [PIPELINE] [STAGE] [TEXT...]
 
-  Classify texts with a trained adapter, at any of its ranks, or write what follows them.
+  Classify texts with a trained adapter, at any of its ranks, write what follows them, or embed them.
 
   STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile; by default those of the last run) and engine. By default, it is the first one of the pipeline that makes an adapter, and whose adapter no other is made of; a TEXT of one word must follow a STAGE. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
   With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, .json or .conll, also as .gz, or .parquet). It is written to --to FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of texts with several labels "predicted_labels" and "probabilities", of words with tags "predicted_entities", or what is written as "predicted_text". A .csv keeps the delimiter, the encoding and the byte-order mark of a .csv that came in. Without --to, --out names it.
+
+  An adapter of embeddings finds the nearest 10 texts of the file --nearest for each TEXT, a query. With --in FILE, it writes the embeddings of a file to --to FILE: .npy, a row for each text, or .parquet, with the columns "text" and "embedding". With --json alone, it prints those of the TEXTs. A file that is no table has a text on each line.
 
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 
@@ -50,13 +54,14 @@ export const predictCommand = command`
   --rank N  Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)
   --epoch NAME{last,best}  Epoch of the adapter: last or best (default last)
   --pair SEPARATOR  Split each TEXT into a pair at this separator; \t is a tab. With --in, the column of the second texts
-  --in FILE  Classify the rows of a table, and write it with its predictions to --to
-  --to FILE  With --in, the table to write (default: --out)
-  --text COLUMN  With --in, the column of the texts (default: that of the training, else text)
+  --in FILE  Classify the rows of a table, and write it with its predictions to --to; or embed the texts of a file
+  --to FILE  With --in, the table, or the file of embeddings, to write (default: --out)
+  --nearest FILE  Of an adapter of embeddings, rank the texts of a file by each TEXT
+  --text COLUMN  With --in or --nearest, the column of the texts (default: that of the training, with --nearest the second one, else text)
   --label COLUMN  With --in, the column of labels, by which the predictions are scored (default: that of the training, if the table has it)
   --threshold P  Of an adapter for several labels of a text, the probability from which a label is predicted (default: that of the pipeline's report, else the adapter's own, else 0.5)
   --digits N  With --in, decimal digits of probabilities (default 4)
-  --encoding NAME  With --in, the encoding of the table, such as latin1 (default utf-8)
+  --encoding NAME  With --in or --nearest, the encoding of the file, such as latin1 (default utf-8)
   --beams N  Of an adapter that writes texts, how many are followed at a time (default 1: the most probable token each time)
   --max-tokens N  Maximum tokens of a text to write (default 128)
   --precision NAME{f32,bf16,auto}  Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)
@@ -71,6 +76,8 @@ export const predictCommand = command`
   glue-mini train-dylora@mrpc,seed=0 --pair '\t' < pairs.tsv  Classify pairs of texts, one per line
   --adapter ./adapter --model ./roberta-base --json "a text"  Use folders, and print JSON
   own-data --in new.csv --to predicted.csv  Classify the rows of a table
+  own-data --nearest answers.txt "how do I pay ?"  Find the nearest lines of a file
+  own-data --in answers.txt --to answers.npy  Write the embeddings of its lines
 `(async (args) => {
   const request = requestOf(args);
   const threshold = thresholdOf(args);
@@ -78,7 +85,9 @@ export const predictCommand = command`
   const source = request.adapter === undefined
     ? await foldersOfStage(request, opened)
     : await foldersOfOptions(request.adapter, args);
-  const isWriter = await mayWrite(request, source);
+  const head = await headOf(source.inputs.adapter);
+  if (head === "embedding") return await embed(request, source);
+  const isWriter = head === "language";
   const solved = await adapterProblem(source.inputs.adapter);
   checkForm(request, source, solved, isWriter);
   const table = await tableOf(request, source, solved, isWriter);
@@ -88,9 +97,7 @@ export const predictCommand = command`
         request.texts.length > 0 ? request.texts : await readLines(),
         args.value("pair"),
       ),
-    rank: args.value("rank") === "recommended"
-      ? "recommended"
-      : args.integer("rank", 1),
+    rank: rankOf(args),
     beams: args.integer("beams", 1, 64),
     maxTokens: args.integer("max-tokens", 1),
     threshold,
@@ -99,7 +106,13 @@ export const predictCommand = command`
   };
   const digits = args.integer("digits", 1, 17) ?? DIGITS;
   return await interruptible(async (signal) => {
-    const predictions = await classified(request, source, params, signal);
+    const predictions = await outputOf(
+      request,
+      source,
+      { task: "classify", params },
+      signal,
+      readClassification,
+    );
     const { rank, texts } = predictions;
     if (table === undefined) {
       const lines = args.has("json")
@@ -142,6 +155,46 @@ export const predictCommand = command`
   });
 });
 
+/**
+ * Embeds texts, and shows or writes what is asked for.
+ *
+ * @returns The exit code
+ */
+async function embed(request: Request, source: Source): Promise<number> {
+  const { args, table } = request;
+  const work = await embeddingWork(args, table, source.columns);
+  const texts: string[] = [];
+  let queries: readonly string[] = [];
+  if (work.kind === "file") texts.push(...work.texts.texts);
+  else {
+    queries = request.texts.length > 0 ? request.texts : await readLines();
+    texts.push(...queries);
+  }
+  if (work.kind === "nearest") texts.push(...work.corpus.texts);
+  const params = {
+    texts,
+    rank: rankOf(args),
+    epoch: args.value("epoch"),
+    precision: args.value("precision") ?? "f32",
+  };
+  return await interruptible(async (signal) => {
+    const embedded = await outputOf<Embeddings>(
+      request,
+      source,
+      { task: "embed", params },
+      signal,
+      readEmbeddings,
+    );
+    await showEmbeddings(args, work, queries, embedded);
+  });
+}
+
+/** The rank that is asked for; undefined for the default. */
+function rankOf(args: Arguments): number | "recommended" | undefined {
+  const isRecommended = args.value("rank") === "recommended";
+  return isRecommended ? "recommended" : args.integer("rank", 1);
+}
+
 /** @throws {UsageError} If the threshold is no probability. */
 function thresholdOf(args: Arguments): number | undefined {
   const text = args.value("threshold");
@@ -174,7 +227,10 @@ function requestOf(args: Arguments): Request {
   const input = args.value("in");
   const out = args.value("to") ?? args.value("out");
   if (input !== undefined && out === undefined) {
-    throw new UsageError('Option "--in" requires "--to", the table to write');
+    throw new UsageError('Option "--in" requires "--to", the file to write');
+  }
+  if (input === undefined && args.has("to")) {
+    throw new UsageError('Option "--to" requires "--in", the file to read');
   }
   const isOutTable = input !== undefined && !args.has("to");
   const own = isOutTable ? args.without("out") : args;
@@ -311,16 +367,6 @@ function labelFormOf(
   };
 }
 
-/** Whether the adapter writes texts, where options or the table to write depend on it. */
-async function mayWrite(
-  { args, table }: Request,
-  { inputs }: Source,
-): Promise<boolean> {
-  const depends = WRITING.some((it) => args.has(it)) ||
-    /\.tsv$/i.test(table?.out ?? "");
-  return depends && await writesTexts(inputs.adapter);
-}
-
 /** Options of adapters that write texts. */
 const WRITING = ["beams", "max-tokens"];
 
@@ -351,6 +397,11 @@ function checkForm(
       'Option "--threshold" applies to texts that may have several labels, not to this adapter',
     );
   }
+  if (args.has("nearest")) {
+    throw new UsageError(
+      'Option "--nearest" applies to adapters of embeddings, not to this one',
+    );
+  }
   const unused = WRITING.find((it) => args.has(it));
   if (unused !== undefined && !isWriter) {
     throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
@@ -378,13 +429,21 @@ async function tableOf(
   });
 }
 
-/** Runs the task that classifies, or writes. */
-async function classified(
+/**
+ * Runs a task on the folders of an adapter.
+ *
+ * @param read Reads the folder of its artifact, which is removed afterwards
+ */
+async function outputOf<Output>(
   { args }: Request,
   { inputs, lastingPaths }: Source,
-  params: Readonly<Record<string, unknown>>,
+  { task, params }: {
+    readonly task: string;
+    readonly params: Readonly<Record<string, unknown>>;
+  },
   signal: AbortSignal,
-): Promise<Classification> {
+  read: (folder: string) => Promise<Output>,
+): Promise<Output> {
   using engine = await heldEngine(args, signal);
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
   const show = progressLine();
@@ -406,13 +465,17 @@ async function classified(
     const output = await writingTo(
       dirname(folder),
       "set TMPDIR to a folder on another disk",
-      () => runAlone(args, "classify", run),
+      () => runAlone(args, task, run),
     );
-    const text = Deno.readTextFileSync(join(output, "classification.json"));
-    return JSON.parse(text);
+    return await read(output);
   } finally {
     removeFolder(folder);
   }
+}
+
+async function readClassification(folder: string): Promise<Classification> {
+  const path = join(folder, "classification.json");
+  return JSON.parse(await Deno.readTextFile(path));
 }
 
 /** Splits texts into pairs at the first occurrence of the separator. */

@@ -7,9 +7,9 @@ import { servePage } from "../pages/page_server.ts";
 import { startTextWriter } from "../pages/text_writer.ts";
 import { heldEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { dataOf, datasetInfo, writesTexts } from "./pipeline_outcome.ts";
+import { dataOf, datasetInfo, headOf } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
-import { adapterConfig, adapterStage, recommendedFor } from "./stage_result.ts";
+import { adapterStage, recommendedFor } from "./stage_result.ts";
 
 export const tryCommand = command`
   try PIPELINE [STAGE]
@@ -49,15 +49,14 @@ export const tryCommand = command`
         : datasetInfo(inputs.data).columns,
       ...(recommended !== undefined && { recommended }),
     };
-    if (await writesTexts(inputs.adapter!)) {
+    const head = await headOf(inputs.adapter!);
+    if (head === "language") {
       const artifacts = { model: inputs.model!, adapter: inputs.adapter! };
       return await serveWriting(args, artifacts, about, folder, signal);
     }
     const run = { params: {}, inputs, lastingPaths, folder, signal };
     const exported = await runAlone(args, "export-onnx", run);
-    const script = await embedsTexts(inputs.adapter!)
-      ? "search_page.ts"
-      : "page.ts";
+    const script = head === "embedding" ? "search_page.ts" : "page.ts";
     const files = {
       ...await pageFiles(folder, about, script),
       [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
@@ -69,12 +68,6 @@ export const tryCommand = command`
     await servePage(args, "try", files, signal);
   });
 });
-
-/** True if an adapter embeds texts. */
-async function embedsTexts(adapter: string): Promise<boolean> {
-  const { EMBEDDING } = await import("../../problems/embedding.ts");
-  return (await adapterConfig(adapter)).task_type === EMBEDDING.peftTask;
-}
 
 /**
  * Serves the page of an adapter that writes texts, which a process of this
