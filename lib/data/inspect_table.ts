@@ -53,11 +53,11 @@ type Named = Partial<
 >;
 
 /** Usual names of columns, in lower case, the most specific first. */
-const LABELS =
+export const LABELS =
   "label labels gold_label class category target sentiment score rating stars y"
     .split(" ");
 const TEXTS = ["text", "sentence", "review", "content", "body", "comment"];
-const PAIRS =
+export const PAIRS =
   "sentence1 sentence2, question1 question2, text1 text2, text_a text_b, premise hypothesis, question sentence, question passage, question answer, query passage, query document"
     .split(", ").map((names) => names.split(" "));
 
@@ -181,7 +181,7 @@ export interface Column {
 }
 
 /** A column with its values. */
-function columnWith(
+export function columnWith(
   name: string,
   values: readonly unknown[],
   isRepeated = false,
@@ -202,7 +202,11 @@ function columnWith(
   };
 }
 
-function find(columns: readonly Column[], name: string, path: string): Column {
+export function find(
+  columns: readonly Column[],
+  name: string,
+  path: string,
+): Column {
   const column = columns.find((it) => it.name === name);
   if (column !== undefined) return column;
   const names = columns.map((it) => it.name);
@@ -316,7 +320,7 @@ function isListOfNames({ values }: Column): boolean {
     items.every((it) => className(it) !== undefined);
 }
 
-function byName(columns: readonly Column[], names: readonly string[]) {
+export function byName(columns: readonly Column[], names: readonly string[]) {
   return names.flatMap((name) =>
     columns.find((it) => it.name.toLowerCase() === name) ?? []
   ).at(0);
@@ -325,7 +329,7 @@ function byName(columns: readonly Column[], names: readonly string[]) {
 /**
  * Whether many rows share each of its few, short values, as those of classes.
  */
-function isGrouping({ median, distinct, filled }: Column): boolean {
+export function isGrouping({ median, distinct, filled }: Column): boolean {
   return distinct > 1 && median < 40 && 2 * distinct <= filled &&
     distinct <= Math.max(MAX_NUMERIC, filled / 10);
 }
@@ -334,7 +338,7 @@ function isGrouping({ median, distinct, filled }: Column): boolean {
  * Whether its values are words of which no two rows share one, as of ticket
  * numbers.
  */
-function isId({ values, distinct, filled }: Column): boolean {
+export function isId({ values, distinct, filled }: Column): boolean {
   return filled > 1 && distinct === filled &&
     values.every((it) => !/\s/.test(String(it ?? "").trim()));
 }
@@ -429,13 +433,6 @@ function guessLabel(
   path: string,
 ): Column {
   const free = columns.filter(({ name }) => name !== text && name !== pair);
-  const varied = free.filter(({ distinct }) => distinct > 1);
-  const few = varied.filter(({ median, distinct, filled }) =>
-    median < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
-  ).sort((a, b) => a.distinct - b.distinct);
-  const numeric = varied.filter(({ values }) =>
-    values.some((it) => Math.abs(toNumber(it) % 1) > 0)
-  );
   const usual = byName(free, LABELS);
   const grouping = free.filter(isGrouping);
   if (usual === undefined && grouping.length > 1) {
@@ -446,12 +443,25 @@ function guessLabel(
       }\n${described.join("\n")}`,
     );
   }
-  const label = usual ?? grouping[0] ?? few[0] ?? numeric[0];
+  const label = likelyLabel(free);
   if (label !== undefined) return label;
   const names = quoteAll(columns.map(({ name }) => name)) || "it has none";
   throw new RangeError(
-    `No column of "${path}" looks like labels (${names}): name it with --label, or if texts are to be written, use the pipeline e2e`,
+    `No column of "${path}" looks like labels (${names}): name it with --label; if texts belong together, such as questions and answers, name the second ones with --positive; if texts are to be written, use the pipeline e2e`,
   );
+}
+
+/** The column that is most likely of labels; undefined if none looks so. */
+export function likelyLabel(columns: readonly Column[]): Column | undefined {
+  const varied = columns.filter(({ distinct }) => distinct > 1);
+  const few = varied.filter(({ median, distinct, filled }) =>
+    median < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
+  ).sort((a, b) => a.distinct - b.distinct);
+  const numeric = varied.filter(({ values }) =>
+    values.some((it) => Math.abs(toNumber(it) % 1) > 0)
+  );
+  return byName(columns, LABELS) ?? columns.find(isGrouping) ?? few[0] ??
+    numeric[0];
 }
 
 /** `"kind", 3 classes: "a", "b", "c"` */

@@ -12,6 +12,7 @@ import {
   nameClasses,
   toExamples,
 } from "../../data/labels.ts";
+import { findSimilarTexts } from "../../data/similar_texts.ts";
 import {
   columnsOf,
   readTable,
@@ -19,8 +20,6 @@ import {
   type Row,
 } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
-import { printable, readText } from "../../pipeline/faults.ts";
-import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../files/files.ts";
 import { dirname, relative, resolve } from "../../files/paths.ts";
 import {
@@ -29,11 +28,17 @@ import {
   invalidValue,
   UsageError,
 } from "../arguments/arguments.ts";
-import { findPipeline } from "../arguments/open_pipeline.ts";
 import { checkFolder, OWN_DATA, PROJECT } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { epochsFor } from "./few_steps.ts";
+import { similarStarter, similarSummary } from "./init_similar.ts";
+import {
+  lengthsOf,
+  oneLine,
+  openTemplate,
+  type Source,
+} from "./init_template.ts";
 import { schemaText } from "./schema.ts";
 
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
@@ -42,12 +47,13 @@ const SCHEMA = "out/pipeline.schema.json";
 export const initCommand = command`
   init FILE
 
-  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json, .conll (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, of lists of labels, or of 0 and 1 for each label, or of words and one of their tags or spans, which are detected by name and content. Nothing is trained.
+  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json, .conll (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, of lists of labels, or of 0 and 1 for each label, or of words and one of their tags or spans, which are detected by name and content. Texts that belong together, such as questions and answers, train embeddings: where a table has no labels, or columns called anchor and positive, or --positive names the second texts. Nothing is trained.
 
   Options:
   --text COLUMN  Column of the text
   --pair COLUMN  Column of the second text, for tasks on pairs
-  --label COLUMN  Column of the label
+  --label COLUMN  Column of the label; with --positive, of a number that says how near the two texts are
+  --positive COLUMN  Column of texts that are near those of --text, for embeddings
   --encoding NAME  Encoding of a text file, such as latin1 (default utf-8)
   --to FILE  Pipeline file to write (default: the name of the data in pipelines/)
   -f, --force  Replace the pipeline file if it exists
@@ -55,6 +61,7 @@ export const initCommand = command`
   Examples:
   reviews.csv  Write pipelines/reviews.yaml
   pairs.tsv --text question --pair answer --label good  Name the columns
+  faq.csv --text question --positive answer  Train embeddings that find answers
   reviews.csv --to my/pipeline.yaml  Write it elsewhere
 `(async (args) => {
   const [given] = args.positionals;
@@ -70,6 +77,7 @@ export const initCommand = command`
   const text = args.value("text");
   const pair = args.value("pair");
   const label = args.value("label");
+  const positive = args.value("positive");
   const encoding = args.value("encoding");
   const info = statIfThere(data);
   if (!info) throw new UsageError(`File "${data}" does not exist`);
@@ -81,22 +89,30 @@ export const initCommand = command`
       `"${data}" is neither a file nor a folder; write its content to a file`,
     );
   }
+  if (pair !== undefined && positive !== undefined) {
+    throw new UsageError(
+      'Option "--pair" names second texts of one example, and "--positive" those of embeddings: give one of them',
+    );
+  }
   const named = { text, pair, label, encoding };
-  const written = label === undefined
+  const written = label === undefined && positive === undefined
     ? writtenIn(await columnsOf(data, encoding))
     : undefined;
   const source = { name, path: projectPath(data), encoding };
+  const similar = written === undefined
+    ? await findSimilarTexts(data, { ...named, positive }).catch(refusal)
+    : undefined;
   let lines: readonly string[];
   let pipeline: string;
   if (written !== undefined) {
     const texts = await textsToWrite(data, written.columns, encoding);
     lines = writtenSummary(given!, texts);
     pipeline = await writingStarter(source, texts);
+  } else if (similar !== undefined) {
+    lines = await similarSummary(given!, data, similar, encoding);
+    pipeline = await similarStarter(source, similar);
   } else {
-    const table = await inspectTable(data, named).catch((error) => {
-      if (!(error instanceof RangeError)) throw error;
-      throw new UsageError(error.message, { cause: error });
-    });
+    const table = await inspectTable(data, named).catch(refusal);
     const described = { ...table, ...await labelsIn(data, table, encoding) };
     lines = summary(given!, data, described);
     pipeline = await starter(source, described);
@@ -120,6 +136,12 @@ Wrote ${target}. See what it would do, then run it:
   deno task pipeline ${command}
 `));
 });
+
+/** Throws an error of the table that the user mends by options. */
+function refusal(error: unknown): never {
+  if (!(error instanceof RangeError)) throw error;
+  throw new UsageError(error.message, { cause: error });
+}
 
 /** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */
 function write(
@@ -193,11 +215,6 @@ function summary(file: string, path: string, table: Described): string[] {
       `  problem ${oneLine(it.replaceAll(path, file))}`
     ),
   ];
-}
-
-/** A text of the user's file, safe for the terminal and for one line of comments. */
-function oneLine(text: string): string {
-  return printable(text).replaceAll(/[\n\t]/g, "\ufffd");
 }
 
 const MAX_LISTED = 8;
@@ -282,61 +299,6 @@ async function labelsIn(
     if (!(error instanceof SyntaxError)) throw error;
     return { labels, problems: [...problems, ...error.message.split("\n")] };
   }
-}
-
-/** What a starter is for. */
-interface Source {
-  /** Name of the pipeline. */
-  readonly name: string;
-  /** Path of the data, as a pipeline has it. */
-  readonly path: string;
-  readonly encoding: string | undefined;
-}
-
-/** A pipeline of the project whose parameters are changed, with their comments. */
-async function openTemplate(pipeline: string, { name, path }: Source) {
-  const template = await readText(await findPipeline(pipeline));
-  const { isNode, isScalar, parseDocument, visit } = await import("yaml");
-  const document = parseDocument(template);
-  visit(document, {
-    Pair(_, { key }) {
-      if (!isScalar(key) || key.value !== "train") return;
-      // What a template says of its own file.
-      delete key.commentBefore;
-      return visit.BREAK;
-    },
-  });
-  /** Sets a value; without a comment, the old one stays. */
-  const write = (keys: string[], value: unknown, comment?: string) => {
-    const node = document.getIn(keys, true);
-    if (!isScalar(node)) throw new TypeError(`${pipeline} has no "${keys}"`);
-    node.value = value;
-    // Without quotes, some readers take 1_000 for a number.
-    if (typeof value === "string") node.type = "QUOTE_DOUBLE";
-    if (comment) node.comment = ` ${comment}`;
-  };
-  write(["name"], name);
-  write(["description"], `Find the LoRA rank for ${path} with one training`);
-  const set = (key: string, value: unknown, comment?: string) => {
-    if (typeof value === "string" && hasReference(value)) {
-      const what = key === "train" ? "file" : "column";
-      throw new UsageError(
-        `"${value}" cannot be the parameter "${key}" because "\${" begins a reference in a pipeline: rename the ${what}`,
-      );
-    }
-    write(["params", key], value, comment);
-  };
-  const setList = (
-    key: string,
-    values: readonly (number | string)[],
-    comment: string,
-  ) => {
-    const node = document.createNode([...values], { flow: true });
-    if (!isNode(node)) throw new TypeError("a list is no node");
-    node.comment = ` ${comment}`;
-    document.setIn(["params", key], node);
-  };
-  return { document, write, set, setList };
 }
 
 /** A table of texts to write. */
@@ -458,8 +420,4 @@ function epochsOfAdapter(rows: number): number {
   if (rows < 10_000) return 5;
   if (rows < 50_000) return 3;
   return 1;
-}
-
-function lengthsOf({ median, longest }: Column): string {
-  return `median ${median} characters, maximum ${longest}`;
 }
