@@ -13,7 +13,7 @@ import {
   recordedClasses,
   type Row,
 } from "../data/table.ts";
-import { quoteAll } from "../data/text_file.ts";
+import { quote, quoteAll } from "../data/text_file.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
@@ -62,6 +62,14 @@ async function advising<T>(
     });
   } catch (error) {
     if (lacking === undefined || !(error instanceof SyntaxError)) throw error;
+    if (path === params.files.corpus) {
+      throw new SyntaxError(
+        `${error.message}: texts of a corpus are in the column of the training file: rename a column to ${
+          quote(lacking)
+        }`,
+        { cause: error },
+      );
+    }
     // Contents are read only now: a header does not tell ids from texts.
     const guesses = await guessColumns(path, params.encoding);
     const remedy = remedyFor(lacking, params, guesses);

@@ -3,6 +3,7 @@ import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
+import tokenize from "../../tasks/tokenize.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
 /** Writes a training file, and reads it. */
@@ -115,13 +116,19 @@ const REFUSED: readonly (readonly [
     "an empty text",
     "anchor,positive\na,x\nb,\n ,y\n",
     {},
-    "rows have no value in one of their columns",
+    "a.csv:3, 4; complete them, or leave them out by -S missing=skip",
   ],
   [
     "equal texts in all rows",
     "anchor,positive\na,a\nb,b\n",
     {},
     "The two texts of all 2 rows are equal (last row: ",
+  ],
+  [
+    "a query in all rows",
+    "anchor,positive\na,x\na,y\n",
+    {},
+    "a.csv:3), so that no text is a negative of another: add rows with other texts",
   ],
   [
     "one second text",
@@ -185,6 +192,40 @@ Deno.test("a corpus has further texts, and rows whose answer it lacks are said w
       () => read(folder, "a.csv", text, { files }),
       SyntaxError,
       "corpus.csv:3: A text is empty: write one, or remove the row",
+    );
+    await Deno.writeTextFile(path("corpus.csv"), "text\nx\n");
+    await assertRejects(
+      () => read(folder, "a.csv", text, { files }),
+      SyntaxError,
+      'has no column "positive"; it has "text": texts of a corpus are in the column of the training file: rename a column to "positive"',
+    );
+  }));
+
+Deno.test("tokenize says the pooling of a model that names none, before anything is trained", () =>
+  withFolder(async (folder) => {
+    const { output: data } = await read(
+      folder,
+      "a.csv",
+      "anchor,positive\na,x\nb,y\n",
+    );
+    const model = join(folder, "model");
+    await Deno.mkdir(model);
+    const fixture = join(import.meta.dirname!, "../../fixtures/tiny-bert");
+    for (const { name, isFile } of Deno.readDirSync(fixture)) {
+      if (isFile) Deno.copyFileSync(join(fixture, name), join(model, name));
+    }
+    const params = { maxLength: 32 };
+    const { log } = await runTask(tokenize, folder, params, { data, model });
+    assertEquals(
+      log[0],
+      "An embedding is the mean of all tokens, by default: the model has no modules.json",
+    );
+    await Deno.mkdir(join(model, "1_Pooling"));
+    await Deno.writeTextFile(join(model, "1_Pooling/config.json"), "{}");
+    await assertRejects(
+      () => runTask(tokenize, folder, params, { data, model }),
+      SyntaxError,
+      'has no "modules.json", but the other file that says how embeddings are made',
     );
   }));
 
