@@ -65,6 +65,20 @@ Deno.test({
       ),
       true,
     );
+    // The height that the report tells is that of its page: nothing is left to
+    // scroll within it.
+    assertEquals(
+      await browser.evaluate(
+        `(() => {
+          const frame = document.getElementById("report");
+          frame.style.height = "300px";
+          const { paddingTop, paddingBottom } = getComputedStyle(frame);
+          return frame.clientHeight - parseFloat(paddingTop) -
+            parseFloat(paddingBottom);
+        })()`,
+      ),
+      300,
+    );
     assertEquals(browser.errors, []);
     assertEquals(
       browser.requests.filter((it) =>
