@@ -357,6 +357,8 @@ export interface ColumnGuesses {
    * undefined if there are none, or labels.
    */
   readonly written: readonly string[] | undefined;
+  /** The columns of words and of their tags, if these two have lists. */
+  readonly tagged: readonly [words: string, tags: string] | undefined;
 }
 
 /**
@@ -399,7 +401,9 @@ export async function guessColumns(
     all.indexOf(name) === all.lastIndexOf(name)
   );
   const written = writtenIn(header)?.settings;
-  if (header.length === 0) return { text: [], label: [], marks: [], written };
+  if (header.length === 0) {
+    return { text: [], label: [], marks: [], written, tagged: undefined };
+  }
   const rows = await readTable(path, [], header, { encoding, numbers: header });
   const columns = header.map((name, i) =>
     columnWith(name, rows.map(({ values }) => values[i]))
@@ -413,8 +417,14 @@ export async function guessColumns(
   const usual = byName(texts, TEXTS);
   const text = (usual ? [usual, ...texts] : texts).map(({ name }) => name);
   const others = header.filter((name) => name !== text[0]);
+  const lists = columns.filter(hasLists);
+  const words = byName(lists, WORDS) ?? lists[0];
+  const tags = lists.find((it) => it !== words);
+  const isTagged = words !== undefined && tags !== undefined &&
+    lists.length === 2;
   return {
     text,
+    tagged: isTagged ? [words.name, tags.name] : undefined,
     label: groups.length > 0
       ? groups.map(({ name }) => name)
       : others.slice(-1),
@@ -454,8 +464,10 @@ function guessLabel(
 /** The column that is most likely of labels; undefined if none looks so. */
 export function likelyLabel(columns: readonly Column[]): Column | undefined {
   const varied = columns.filter(({ distinct }) => distinct > 1);
+  // Values that are all different are no classes, unless there are only two.
   const few = varied.filter(({ median, distinct, filled }) =>
-    median < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
+    median < 40 && (distinct < filled || filled === 2) &&
+    distinct <= Math.max(MAX_NUMERIC, filled / 10)
   ).sort((a, b) => a.distinct - b.distinct);
   const numeric = varied.filter(({ values }) =>
     values.some((it) => Math.abs(toNumber(it) % 1) > 0)

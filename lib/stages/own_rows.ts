@@ -72,7 +72,8 @@ async function advising<T>(
     }
     // Contents are read only now: a header does not tell ids from texts.
     const guesses = await guessColumns(path, params.encoding);
-    const remedy = remedyFor(lacking, params, guesses);
+    const near = await nearTexts(path, params.encoding);
+    const remedy = remedyFor(lacking, params, { ...guesses, near });
     const message = `${error.message}: ${remedy.text}`;
     const options = { cause: error };
     throw remedy.setting
@@ -100,10 +101,41 @@ interface ColumnRemedy {
   readonly setting?: Setting;
 }
 
+interface Guesses extends ColumnGuesses {
+  /** Columns of texts that may belong together, in a table without labels. */
+  readonly near: readonly [first: string, second: string] | undefined;
+}
+
+async function nearTexts(
+  path: string,
+  encoding: string | undefined,
+): Promise<Guesses["near"]> {
+  const { findSimilarTexts } = await import("../data/similar_texts.ts");
+  const named = {
+    text: undefined,
+    pair: undefined,
+    label: undefined,
+    positive: undefined,
+  };
+  const found = await findSimilarTexts(path, { ...named, encoding })
+    .catch((error) => {
+      // The table may as well have labels of pairs.
+      if (error instanceof RangeError) return undefined;
+      throw error;
+    });
+  return found && [found.text.name, found.positive.name];
+}
+
+/** Parameters as options of a command: `-S text=question -S "label=my kind"`. */
+function settingWords(settings: readonly string[]): string {
+  const words = settings.map((it) => `-S ${/\s/.test(it) ? `"${it}"` : it}`);
+  return words.join(" ");
+}
+
 function remedyFor(
   lacking: string,
   params: OwnData,
-  { text, label, marks, written }: ColumnGuesses,
+  { text, label, marks, written, tagged, near }: Guesses,
 ): ColumnRemedy {
   const { named, texts, targets } = columnsIn(params);
   const isToWrite = params.completion || params.messages;
@@ -113,13 +145,31 @@ function remedyFor(
       "validation=null",
       ...written,
     ];
-    const words = settings.map((it) => `-S ${/\s/.test(it) ? `"${it}"` : it}`);
     const remedy =
       "deno task init makes a pipeline for them, or run the pipeline e2e with";
-    return { text: `it has texts to write: ${remedy} ${words.join(" ")}` };
+    return {
+      text: `it has texts to write: ${remedy} ${settingWords(settings)}`,
+    };
   }
   const [key] = Object.entries(named).find(([, it]) => it === lacking) ??
     [params.negatives ? "negatives" : "labels"];
+  const isClassified = !isToWrite && !params.positive;
+  if (key === "text" && isClassified && tagged !== undefined) {
+    const [words, tags] = tagged;
+    const isUsual = words === "tokens" && tags === "tags";
+    const names = settingWords([`text=${words}`, `label=${tags}`]);
+    const profile =
+      "it has words with tags, which --profile tokens of own-data reads";
+    return { text: isUsual ? profile : `${profile}, with ${names}` };
+  }
+  if (key === "text" && isClassified && near !== undefined) {
+    const [first, second] = near;
+    const names = settingWords([`text=${first}`, `positive=${second}`]);
+    return {
+      text:
+        `if its texts belong together, as questions and answers do, train embeddings for search by --profile similarity of own-data, with ${names}`,
+    };
+  }
   const areMarks = key === "label" && marks.length > 0 &&
     marks.every((name) => !texts.includes(name));
   if (areMarks) {

@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -166,6 +171,42 @@ Deno.test("pipeline own-data asks for a file, and says which option names anothe
       ...[`train=${join(folder, "b.jsonl")}`, "text=text", "label=label"],
     );
     assertMatch(broken, /b\.jsonl:1:22: Expected a JSON object on one line/);
+  }));
+
+Deno.test("own-data names the profile for texts that belong together, and for words with tags", () =>
+  withFolder(async (folder) => {
+    const pairs = join(folder, "faq.tsv");
+    const rows = Array.from(
+      { length: 12 },
+      (_, i) => `${i}\thow do I ask ${i}\tyou just ask for ${i}`,
+    );
+    await Deno.writeTextFile(
+      pairs,
+      ["id\tmy question\tanswer", ...rows].join("\n"),
+    );
+    const planned = async (path: string) => {
+      const train = `train=${path}`;
+      const plan = await callHere("plan", "own-data", "-S", train, ...out);
+      return plan.stderr;
+    };
+    assertStringIncludes(
+      await planned(pairs),
+      '--profile similarity of own-data, with -S "text=my question" -S positive=answer\n',
+    );
+    const settings = ["text=my question", "positive=answer"];
+    const { code, stderr } = await callHere(
+      ...["plan", "own-data", "--profile", "similarity"],
+      ...[`train=${pairs}`, ...settings].flatMap((it) => ["-S", it]),
+      ...out,
+    );
+    assertEquals(code, 0, stderr);
+    const tagged = join(folder, "words.conll");
+    await Deno.writeTextFile(tagged, "Paul\tB-PER\nsaid\tO\n\nHi\tO\n");
+    assertStringIncludes(await planned(tagged), "--profile tokens of own-data");
+    // A number of each pair is what is predicted.
+    const scored = join(folder, "scored.csv");
+    await Deno.writeTextFile(scored, "a,b,near\nx y,z y,0.5\nx z,z z,0.25\n");
+    assertStringIncludes(await planned(scored), "as by -S text=");
   }));
 
 Deno.test("init shows names of the data without control characters, each on one line", () =>
