@@ -163,7 +163,7 @@ export function recommendationText(
   return [
     "### Recommended rank",
     ...(verdict?.kind === "nothing-learnt"
-      ? [`No rank is recommended. ${plain(verdict.headline)}`]
+      ? [plain(verdict.headline)]
       : recommended.map(({ title, rank, best, margin, confidence }) => {
         const short = amount(margin, exact);
         const level = exactPercent(confidence);

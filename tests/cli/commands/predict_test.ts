@@ -487,7 +487,7 @@ Deno.test("predict --in keeps the delimiter, the encoding and the mark of a .csv
     assertMatch(third!, /^3;ab – c;andere;/);
     assertMatch(
       first.stdout,
-      /^2 of 4 rows have labels: accuracy [\d.]+.*; not scored: 1 row with a label that the adapter does not have$/m,
+      /^2 of 4 rows have labels: accuracy [\d.]+ %.*; not scored: 1 row with a label that the adapter does not have$/m,
     );
     const exact = await called("marked.csv", "--digits", "12");
     assertMatch(new TextDecoder().decode(exact.bytes), /;0\.\d{8,12}\n/);
@@ -632,7 +632,7 @@ Deno.test("predict gives the labels of texts from a threshold on, as text, JSON 
     );
     assertMatch(
       scores!,
-      /^2 of 4 rows have labels: micro F1 [\d.]+, .*; not scored: 1 row with a label that the adapter does not have$/,
+      /^2 of 4 rows have labels: micro F1 [\d.]+ %, .*; not scored: 1 row with a label that the adapter does not have$/,
     );
     const [header, first] = Deno.readTextFileSync(path("out-names.csv"))
       .split("\n");
