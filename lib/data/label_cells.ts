@@ -27,7 +27,7 @@ export function separatorIn(
   names: readonly string[] = [],
 ): string | undefined {
   const texts = values.filter((it) => typeof it === "string")
-    .filter((it) => jsonList(it) === undefined);
+    .filter((it) => jsonList(it) === undefined && !OPENED_LIST.test(it));
   const usable = SEPARATORS.filter((separator) =>
     !names.some((name) => name.includes(separator))
   );
@@ -39,6 +39,9 @@ export function separatorIn(
     return valid.length > 0 && 2 * valid.length >= lists.length;
   });
 }
+
+/** How a list of texts begins in JSON or as Python writes it. */
+const OPENED_LIST = /^\s*\[\s*["']/;
 
 /** The items of a list in JSON, such as `["a", "b"]`. */
 function jsonList(text: string): unknown[] | undefined {
@@ -55,7 +58,8 @@ function jsonList(text: string): unknown[] | undefined {
  * The labels of a row: a list, also one in JSON, or a text of names between
  * which a separator stands.
  *
- * @throws {SyntaxError} With its place, if it is neither, or a name is empty
+ * @throws {SyntaxError} With its place, if it is neither, is a list that is no
+ * valid JSON, or a name is empty
  */
 export function labelsIn(
   value: unknown,
@@ -63,8 +67,18 @@ export function labelsIn(
   separator: string | undefined,
 ): string[] {
   if (isEmpty(value)) return [];
-  const items = listIn(value) ??
-    (typeof value === "string" ? jsonList(value) : undefined) ??
+  const list = listIn(value) ??
+    (typeof value === "string" ? jsonList(value) : undefined);
+  if (
+    list === undefined && typeof value === "string" && OPENED_LIST.test(value)
+  ) {
+    throw new SyntaxError(
+      `${place}: ${
+        quote(value)
+      } begins as a list, but is none in JSON: write it as ["one", "other"]`,
+    );
+  }
+  const items = list ??
     (separator !== undefined && typeof value === "string"
       ? value.split(separator)
       : [value]);

@@ -104,7 +104,7 @@ export const labelListColumn: LabelColumn = {
     const example = [...names].slice(0, 3);
     const such = example.length > 0 ? `, such as ${quoteAll(example)}` : "";
     throw new SyntaxError(
-      `The texts have different labels: ${names.size}${such}, expected 2 to ${MAX_CLASSES}: check the column of the labels, and what separates them by -S separator= (last row: ${last})`,
+      `Expected 2 to ${MAX_CLASSES} different labels, found ${names.size}${such}: check the column of the labels, and what separates them by -S separator= (last row: ${last})`,
     );
   },
   of(classes) {

@@ -106,10 +106,14 @@ export const OwnData = Params.refine(
   ({ regression, classes }) => !(regression && classes),
   "Expected no classes for a regression",
 ).refine(
-  ({ labels, separator, classes, regression, completion, messages }) =>
-    !(labels || separator) || !(regression || completion || messages) &&
-      !(labels && (separator || classes)),
-  "Expected labels alone, without separator and classes, or separator; both without regression, completion and messages",
+  ({ labels, separator, regression, completion, messages }) =>
+    !(labels || separator) || !(regression || completion || messages),
+  "Expected no regression, completion and messages beside several labels (labels or separator)",
+).refine(
+  // "auto" is what the profile of several labels sets: it finds none here.
+  ({ labels, separator, classes }) =>
+    !labels || !((separator && separator !== "auto") || classes),
+  "Expected labels, columns of 0 and 1, without separator and classes",
 ).refine(
   ({ positive, negatives, score, scoreRange }) =>
     (positive || !(negatives || score)) && !(negatives && score) &&

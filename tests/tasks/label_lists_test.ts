@@ -239,7 +239,7 @@ const REFUSED: readonly (readonly [
       Array.from({ length: 5000 }, (_, i) => `t${i},a${i}|b${i}`).join("\n")
     }\n`,
     { separator: "|" },
-    /different labels: 10000, such as .*expected 2 to 1000.*-S separator= \(last row: .*a\.csv:5001\)/,
+    /Expected 2 to 1000 different labels, found 10000, such as .*-S separator= \(last row: .*a\.csv:5001\)/,
   ],
   [
     "names with a separator where a text has one class, unless the classes are listed",
@@ -269,7 +269,19 @@ const REFUSED: readonly (readonly [
     "one label alone",
     "text,label\none,a\ntwo,a\n",
     { separator: "|" },
-    /different labels: 1, such as "a", expected 2 to 1000/,
+    /Expected 2 to 1000 different labels, found 1, such as "a"/,
+  ],
+  [
+    "a list that is not closed",
+    'text,label\none,"[""a"", ""b""]"\ntwo,"[""a"", ""b"""\n',
+    { separator: "auto" },
+    /a\.csv:3: "\["a", "b"" begins as a list, but is none in JSON: write it as \["one", "other"\]/,
+  ],
+  [
+    "a list as Python writes it",
+    "text,label\none,\"['a', 'b']\"\ntwo,['a']\n",
+    { separator: "auto" },
+    /a\.csv:2: .*begins as a list, but is none in JSON/,
   ],
 ];
 
@@ -282,6 +294,18 @@ for (const [what, text, params, message] of REFUSED) {
       assertIsError(error, Error, message);
     }));
 }
+
+Deno.test("fetch-data reads columns of 0 and 1 under the profile of several labels, whose separator they do not have", () =>
+  withFolder(async (folder) => {
+    const { info } = await read(
+      folder,
+      "a.csv",
+      "text,joy,hope\none,0,1\ntwo,1,1\nthree,1,0\n",
+      { labels: ["joy", "hope"], separator: "auto" },
+    );
+    assertEquals(info.problem, "multi-label");
+    assertEquals(info.labels, ["joy", "hope"]);
+  }));
 
 Deno.test("fetch-data reads values with a separator as classes where these are listed", () =>
   withFolder(async (folder) => {
