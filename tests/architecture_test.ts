@@ -174,6 +174,7 @@ Deno.test("what lib/serve shares with the training imports nothing, since users 
       .flatMap(importsOf).filter((path) => !path.startsWith("lib/serve/")),
   );
   assertEquals([...shared].sort(), [
+    "lib/problems/continuation.ts",
     "lib/problems/entities.ts",
     "lib/text/frame.ts",
   ]);

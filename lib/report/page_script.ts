@@ -163,12 +163,11 @@ addEventListener("hashchange", unfoldTarget);
 // A page around this one, such as that of `dash`
 
 /** What a page says to one that shows it in a frame. */
-export interface ReportMessage {
+export type ReportMessage =
   /** Height of the page in pixels. */
-  readonly height?: number;
+  | { readonly height: number }
   /** Place of what was linked to in this page, in pixels from its top. */
-  readonly top?: number;
-}
+  | { readonly top: number };
 
 function tell(message: ReportMessage) {
   if (parent !== self) parent.postMessage(message, "*");

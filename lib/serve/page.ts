@@ -3,70 +3,36 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import { type Answer, type Input, load } from "./classifier.ts";
-
-/** Facts about the adapter, which the server sends as `about.json`. */
-export interface About {
-  readonly pipeline: string;
-  /** The stage that made the adapter. */
-  readonly stage: string;
-  /** Names of the columns of the one or two texts of its examples. */
-  readonly columns: readonly string[];
-  /** Rank that the report on the adapter recommends, if it recommends one. */
-  readonly recommended?: number | undefined;
-}
-
-/** Milliseconds after the last key before the text is classified. */
-const PAUSE = 150;
+import {
+  type About,
+  answerInputs,
+  byId,
+  chosenRank,
+  rowOf,
+  showAbout,
+  showProblem,
+  showRanks,
+} from "./rank_page.ts";
 
 /** Texts per batch. Newer input stops the page after the current batch. */
 const BATCH = 8;
 
-function byId<E extends HTMLElement = HTMLElement>(id: string): E {
-  return document.getElementById(id) as E;
-}
-
-function tell(problem: unknown) {
-  byId("problem").hidden = problem === undefined;
-  byId("problem").textContent = problem === undefined
-    ? ""
-    : (problem as Error).message;
-}
-
 const text = byId<HTMLTextAreaElement>("text");
 const pair = byId<HTMLTextAreaElement>("pair");
-const slider = byId<HTMLInputElement>("rank");
 
 async function start() {
   const about: About = await (await fetch("about.json")).json();
-  const { pipeline, stage, columns, recommended } = about;
+  const { columns, recommended } = about;
   const isPair = columns.length > 1;
-  document.title = `${pipeline} - try`;
-  byId("title").textContent = pipeline;
+  showAbout(about, "in this browser");
   byId("second").hidden = !isPair;
   byId("answers").className = isPair ? "pairs" : "";
   const classify = await load("model");
   const { ranks } = classify;
-  byId("about").textContent =
-    `The adapter of ${stage}, computed in this browser: no text leaves it.`;
-  byId("ranks").hidden = ranks.length === 1;
-  slider.max = String(ranks.length - 1);
-  byId("ticks").append(...ranks.map((rank, i) => {
-    const tick = document.createElement("option");
-    tick.value = String(i);
-    tick.label = String(rank);
-    return tick;
-  }));
-  const first = ranks.findIndex((it) => it === recommended);
-  slider.value = first < 0 ? slider.max : String(first);
+  showRanks(ranks, recommended);
 
-  let isRunning = false;
-  let isStale = false;
-
-  async function show() {
-    const rank = ranks[slider.valueAsNumber]!;
-    const mark = rank === recommended ? " (recommended)" : "";
-    byId("chosen").textContent = `${rank}${mark}`;
-    slider.setAttribute("aria-valuetext", `${rank}${mark}`);
+  async function show(isStale: () => boolean) {
+    const rank = chosenRank(ranks, recommended);
     const inputs = typedInputs(isPair);
     const began = performance.now();
     const answers: Answer[] = [];
@@ -75,7 +41,7 @@ async function start() {
       answers.push(...await classify(batch, { rank }));
       // Lets the browser take what is typed meanwhile.
       await new Promise((resolve) => setTimeout(resolve));
-      if (isStale) return;
+      if (isStale()) return;
       byId("status").textContent =
         `${answers.length} of ${inputs.length} texts`;
     }
@@ -110,33 +76,7 @@ async function start() {
     }
   }
 
-  async function update() {
-    isStale = isRunning;
-    if (isRunning) return;
-    isRunning = true;
-    do {
-      isStale = false;
-      try {
-        await show();
-        tell(undefined);
-      } catch (error) {
-        byId("status").textContent = "";
-        byId("answers").replaceChildren();
-        tell(error);
-      }
-    } while (isStale);
-    isRunning = false;
-  }
-
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  for (const box of [text, pair]) {
-    box.addEventListener("input", () => {
-      clearTimeout(timer);
-      timer = setTimeout(update, PAUSE);
-    });
-  }
-  slider.addEventListener("input", update);
-  await update();
+  await answerInputs([text, pair], show);
 }
 
 /** The texts, or pairs, one a line. */
@@ -276,18 +216,7 @@ function cellsOf(answer: Answer): string[] {
   return label === undefined ? [score.toFixed(3)] : [label, percent(score)];
 }
 
-function rowOf(kind: "th" | "td", texts: readonly string[]): HTMLElement {
-  const row = document.createElement("tr");
-  row.append(...texts.map((text) => {
-    const cell = document.createElement(kind);
-    if (kind === "th") cell.setAttribute("scope", "col");
-    cell.textContent = text;
-    return cell;
-  }));
-  return row;
-}
-
 await start().catch((error) => {
   byId("status").hidden = true;
-  tell(error);
+  showProblem(error);
 });

@@ -3,34 +3,27 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import { load, ranking } from "./embedder.ts";
-import type { About } from "./page.ts";
-
-/** Milliseconds after the last key before the lines are ranked. */
-const PAUSE = 150;
+import {
+  type About,
+  answerInputs,
+  byId,
+  chosenRank,
+  rowOf,
+  showAbout,
+  showProblem,
+  showRanks,
+} from "./rank_page.ts";
 
 /** Texts per batch. Newer input stops the page after the current batch. */
 const BATCH = 8;
 
-function byId<E extends HTMLElement = HTMLElement>(id: string): E {
-  return document.getElementById(id) as E;
-}
-
-function tell(problem: unknown) {
-  byId("problem").hidden = problem === undefined;
-  byId("problem").textContent = problem === undefined
-    ? ""
-    : (problem as Error).message;
-}
-
 const query = byId<HTMLTextAreaElement>("text");
 const lines = byId<HTMLTextAreaElement>("pair");
-const slider = byId<HTMLInputElement>("rank");
 
 async function start() {
   const about: About = await (await fetch("about.json")).json();
-  const { pipeline, stage, recommended } = about;
-  document.title = `${pipeline} - try`;
-  byId("title").textContent = pipeline;
+  const { recommended } = about;
+  showAbout(about, "in this browser");
   query.labels[0]!.textContent = "Query";
   query.rows = 1;
   lines.labels[0]!.textContent = "Texts to rank, one a line";
@@ -38,28 +31,16 @@ async function start() {
   byId("second").hidden = false;
   const embed = await load("model");
   const { ranks } = embed;
-  byId("about").textContent =
-    `The adapter of ${stage}, computed in this browser: no text leaves it.`;
-  byId("ranks").hidden = ranks.length === 1;
-  slider.max = String(ranks.length - 1);
-  byId("ticks").append(...ranks.map((rank, i) => {
-    const tick = document.createElement("option");
-    tick.value = String(i);
-    tick.label = String(rank);
-    return tick;
-  }));
-  const first = ranks.findIndex((it) => it === recommended);
-  slider.value = first < 0 ? slider.max : String(first);
+  showRanks(ranks, recommended);
 
   /** Embeddings of all texts that were on the page, by rank and text. */
   const embeddings = new Map<string, Float32Array>();
-  let isRunning = false;
-  let isStale = false;
 
   /** Embeds what is not embedded yet; gives false if newer input stopped it. */
   async function embedAll(
     texts: readonly string[],
     rank: number,
+    isStale: () => boolean,
   ): Promise<boolean> {
     const missing = [...new Set(texts)]
       .filter((text) => !embeddings.has(`${rank} ${text}`));
@@ -71,18 +52,15 @@ async function start() {
       }
       // Lets the browser take what is typed meanwhile.
       await new Promise((resolve) => setTimeout(resolve));
-      if (isStale) return false;
+      if (isStale()) return false;
       const done = start + batch.length;
       byId("status").textContent = `${done} of ${missing.length} texts`;
     }
     return true;
   }
 
-  async function show() {
-    const rank = ranks[slider.valueAsNumber]!;
-    const mark = rank === recommended ? " (recommended)" : "";
-    byId("chosen").textContent = `${rank}${mark}`;
-    slider.setAttribute("aria-valuetext", `${rank}${mark}`);
+  async function show(isStale: () => boolean) {
+    const rank = chosenRank(ranks, recommended);
     const text = query.value.trim();
     const texts = lines.value.split("\n").map((line) => line.trim())
       .filter((line) => line !== "");
@@ -94,7 +72,7 @@ async function start() {
       return;
     }
     const began = performance.now();
-    if (!await embedAll([text, ...texts], rank)) return;
+    if (!await embedAll([text, ...texts], rank, isStale)) return;
     const embeddingOf = (it: string) => embeddings.get(`${rank} ${it}`)!;
     const ranked = ranking(embeddingOf(text), texts.map(embeddingOf));
     const time = `${Math.ceil(performance.now() - began)} ms`;
@@ -114,47 +92,10 @@ async function start() {
     );
   }
 
-  async function update() {
-    isStale = isRunning;
-    if (isRunning) return;
-    isRunning = true;
-    do {
-      isStale = false;
-      try {
-        await show();
-        tell(undefined);
-      } catch (error) {
-        byId("status").textContent = "";
-        byId("answers").replaceChildren();
-        tell(error);
-      }
-    } while (isStale);
-    isRunning = false;
-  }
-
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  for (const box of [query, lines]) {
-    box.addEventListener("input", () => {
-      clearTimeout(timer);
-      timer = setTimeout(update, PAUSE);
-    });
-  }
-  slider.addEventListener("input", update);
-  await update();
-}
-
-function rowOf(kind: "th" | "td", texts: readonly string[]): HTMLElement {
-  const row = document.createElement("tr");
-  row.append(...texts.map((text) => {
-    const cell = document.createElement(kind);
-    if (kind === "th") cell.setAttribute("scope", "col");
-    cell.textContent = text;
-    return cell;
-  }));
-  return row;
+  await answerInputs([query, lines], show);
 }
 
 await start().catch((error) => {
   byId("status").hidden = true;
-  tell(error);
+  showProblem(error);
 });

@@ -2,7 +2,16 @@
 // server: that of "deno task try", of which esbuild makes one file.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import type { About } from "./page.ts";
+import type { Continuation } from "../problems/continuation.ts";
+import {
+  type About,
+  byId,
+  chosenRank,
+  showAbout,
+  showProblem,
+  showRanks,
+  slider,
+} from "./rank_page.ts";
 
 /** Facts about the adapter, with all its ranks. */
 export interface AboutWriting extends About {
@@ -12,26 +21,15 @@ export interface AboutWriting extends About {
 /** Milliseconds after the last key before the continuation is written. */
 const PAUSE = 500;
 
-function byId<E extends HTMLElement = HTMLElement>(id: string): E {
-  return document.getElementById(id) as E;
-}
-
 const about: AboutWriting = await (await fetch("about.json")).json();
-const { pipeline, stage, ranks, recommended } = about;
+const { ranks, recommended } = about;
 const text = byId<HTMLTextAreaElement>("text");
-const slider = byId<HTMLInputElement>("rank");
 const answer = document.createElement("p");
 answer.style.whiteSpace = "pre-wrap";
 byId("answers").replaceWith(answer);
-document.title = `${pipeline} - try`;
-byId("title").textContent = pipeline;
-byId("about").textContent =
-  `The adapter of ${stage}, computed on this machine: no text leaves it.`;
+showAbout(about, "on this machine");
 text.labels[0]!.textContent = "Text to continue";
-byId("ranks").hidden = ranks.length === 1;
-slider.max = String(ranks.length - 1);
-const first = ranks.indexOf(recommended ?? NaN);
-slider.value = first < 0 ? slider.max : String(first);
+showRanks(ranks, recommended);
 
 let current = new AbortController();
 
@@ -40,11 +38,8 @@ async function show(): Promise<void> {
   current.abort();
   current = new AbortController();
   const { signal } = current;
-  const rank = ranks[slider.valueAsNumber]!;
-  const mark = rank === recommended ? " (recommended)" : "";
-  byId("chosen").textContent = `${rank}${mark}`;
-  slider.setAttribute("aria-valuetext", `${rank}${mark}`);
-  byId("problem").hidden = true;
+  const rank = chosenRank(ranks, recommended);
+  showProblem(undefined);
   answer.textContent = "";
   const isEmpty = text.value.trim() === "";
   byId("status").textContent = isEmpty ? "Enter a text" : "Writing";
@@ -64,10 +59,10 @@ async function show(): Promise<void> {
       const lines = (rest + part).split("\n");
       rest = lines.pop()!;
       for (const line of lines) {
-        const { written, isDone, problem } = JSON.parse(line);
-        if (problem !== undefined) throw new Error(problem);
-        if (isDone) return tell("Wrote");
-        answer.textContent = written;
+        const message: Continuation = JSON.parse(line);
+        if ("problem" in message) throw new Error(message.problem);
+        if ("isDone" in message) return tell("Wrote");
+        answer.textContent = message.written;
         tokens++;
         tell("Writing,");
       }
@@ -75,8 +70,7 @@ async function show(): Promise<void> {
   } catch (error) {
     if (signal.aborted) return;
     byId("status").textContent = "";
-    byId("problem").hidden = false;
-    byId("problem").textContent = (error as Error).message;
+    showProblem(error);
   }
 }
 

@@ -1,24 +1,20 @@
 /**
  * A process that writes texts for the page of `deno task try`. Its argument is
- * a {@linkcode WriterStart} as JSON. It prints the ranks, then for each
- * request, a line of JSON with an id, a text and a rank, the text so far, token
- * by token. A request ends the one before.
+ * a {@linkcode WriterStart} as JSON; it reads a {@linkcode WriterRequest} a
+ * line, and prints a {@linkcode WriterMessage} a line. A request ends the one
+ * before.
  */
 import { readAdapter } from "../peft/adapter.ts";
 import { servedRanks } from "../artifacts/training.ts";
+import type {
+  WriterMessage,
+  WriterRequest,
+  WriterStart,
+} from "../problems/continuation.ts";
 import { problemOf } from "../problems/registry.ts";
 import { textWriter } from "./generate.ts";
 import { loadAdapter } from "./load_classifier.ts";
 import { TEMPLATE_DATE } from "./settings.ts";
-
-/** What it writes with. */
-interface WriterStart {
-  readonly model: string;
-  readonly adapter: string;
-  /** Settings of the engine. */
-  readonly engine: Readonly<Record<string, string | number | boolean>>;
-  readonly cpus: number;
-}
 
 const { model, adapter: folder, engine, cpus }: WriterStart = JSON
   .parse(Deno.args[0]!);
@@ -36,7 +32,7 @@ const write = await textWriter(ready, training.isChat === true, {
   maxTokens: Math.min(128, Math.floor(maxLength / 2)),
 });
 const { toExample } = problemOf(training);
-const say = (message: unknown) => console.log(JSON.stringify(message));
+const say = (message: WriterMessage) => console.log(JSON.stringify(message));
 say({ ranks: servedRanks(training) });
 
 let current = new AbortController();
@@ -51,7 +47,7 @@ current.abort();
 await running;
 
 async function answer(
-  { id, text, rank }: { id: number; text: string; rank: number },
+  { id, text, rank }: WriterRequest,
   signal: AbortSignal,
 ): Promise<void> {
   try {

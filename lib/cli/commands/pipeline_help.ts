@@ -102,7 +102,7 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
  * @throws {UsageError} If there is no such pipeline.
  * @throws {PipelineError} If the file is not YAML with a mapping in it.
  */
-export async function outlineOf(nameOrFile: string, tasks: string) {
+async function outlineOf(nameOrFile: string, tasks: string) {
   const file = await findPipeline(nameOrFile);
   const text = await readText(file);
   const { value, faults } = await readYaml(text);

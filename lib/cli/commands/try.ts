@@ -1,4 +1,4 @@
-import type { About } from "../../serve/page.ts";
+import type { About } from "../../serve/rank_page.ts";
 import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
 import { type Arguments, command } from "../arguments/arguments.ts";

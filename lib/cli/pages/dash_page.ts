@@ -122,10 +122,8 @@ async function choose(id: string) {
 addEventListener("message", ({ source, data }: MessageEvent<ReportMessage>) => {
   const frame = byId<HTMLIFrameElement>("report");
   if (source !== frame.contentWindow) return;
-  if (data.height !== undefined) frame.style.height = `${data.height}px`;
-  if (data.top !== undefined) {
-    scrollBy({ top: frame.getBoundingClientRect().top + data.top });
-  }
+  if ("height" in data) frame.style.height = `${data.height}px`;
+  else scrollBy({ top: frame.getBoundingClientRect().top + data.top });
 });
 
 const list = byId<HTMLSelectElement>("stage");

@@ -338,7 +338,7 @@ function stageTitle({ id }: GraphStage): string {
 }
 
 /** The metric whose curve is drawn. */
-export const METRIC = "loss";
+const METRIC = "loss";
 
 const MAX_LINES = 500;
 

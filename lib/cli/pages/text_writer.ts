@@ -2,6 +2,11 @@ import { confined } from "../../scheduler/landlock.ts";
 import { sandboxOf, stageEnvironment } from "../../scheduler/permissions.ts";
 import { join } from "../../files/paths.ts";
 import { PROJECT } from "../arguments/options.ts";
+import type {
+  WriterMessage,
+  WriterRequest,
+  WriterStart,
+} from "../../problems/continuation.ts";
 import type { HeldEngine } from "../runtime/engine.ts";
 
 /**
@@ -51,8 +56,9 @@ export class TextWriter implements AsyncDisposable {
       start: async (controller) => {
         this.#finish();
         this.#answer = controller;
-        const request = JSON.stringify({ id, text, rank });
-        await this.#requests.write(this.#encoder.encode(request + "\n"));
+        const request: WriterRequest = { id, text, rank };
+        const line = JSON.stringify(request) + "\n";
+        await this.#requests.write(this.#encoder.encode(line));
       },
       cancel: () => {
         if (id === this.#count) this.#answer = undefined;
@@ -78,11 +84,14 @@ export class TextWriter implements AsyncDisposable {
       const lines = (rest + text).split("\n");
       rest = lines.pop()!;
       for (const line of lines) {
-        const { id, ranks, ...message } = JSON.parse(line);
-        if (ranks !== undefined) this.#ready.resolve(ranks);
-        if (id !== this.#count) continue;
+        const message: WriterMessage = JSON.parse(line);
+        if ("ranks" in message) {
+          this.#ready.resolve(message.ranks);
+          continue;
+        }
+        if (message.id !== this.#count) continue;
         this.#answer?.enqueue(this.#encoder.encode(line + "\n"));
-        if (message.written === undefined) this.#finish();
+        if (!("written" in message)) this.#finish();
       }
     }
     const { code, signal } = await child.status;
@@ -110,7 +119,7 @@ export function startTextWriter(
   Deno.mkdirSync(temporary);
   const shared = engine.sharedFiles?.settings(temporary);
   const cpus = navigator.hardwareConcurrency;
-  const start = {
+  const start: WriterStart = {
     ...artifacts,
     engine: { ...engine.settings, ...shared },
     cpus,

@@ -9,6 +9,7 @@ import {
   runProbe,
   thisHost,
 } from "./host.ts";
+import type { LoadedLibrary } from "./probe.ts";
 
 /**
  * Checks an engine without installing anything: hashes the library's files,
@@ -63,7 +64,7 @@ export async function checkEngine(
 export async function inspectLibrary(
   folder: string,
   env: Readonly<Record<string, string>> = {},
-): Promise<{ readonly version: string; readonly devices: string[] }> {
+): Promise<LoadedLibrary> {
   const { result, errors, signal } = await runProbe(folder, env);
   if (result === undefined) throw explainLoadFailure(errors, signal, folder);
   return result;

@@ -1,6 +1,6 @@
 import { RemediedError } from "../../pypi/remedied_error.ts";
 import type { EngineChoice } from "./choice.ts";
-import type { WebgpuAdapter } from "./probe.ts";
+import type { LoadedLibrary, ProbeResult, WebgpuAdapter } from "./probe.ts";
 
 /**
  * The facts about a machine that determine the engine; tests substitute their
@@ -46,6 +46,16 @@ export const thisHost = {
   },
 };
 
+/** How the process of `probe.ts` ended. */
+export interface Probed<T extends ProbeResult> {
+  /** The signal that ended it. */
+  readonly signal: Deno.Signal | null;
+  /** What it printed to standard error. */
+  readonly errors: string;
+  /** What it printed; undefined if it failed. */
+  readonly result: T | undefined;
+}
+
 /**
  * Runs `probe.ts` in a process of its own, which an incompatible library or a
  * broken graphics driver may crash.
@@ -53,10 +63,15 @@ export const thisHost = {
  * @param folder Folder of libtensorflow; by default, it asks for the WebGPU
  * adapter.
  */
+export async function runProbe(): Promise<Probed<WebgpuAdapter | null>>;
+export async function runProbe(
+  folder: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Probed<LoadedLibrary>>;
 export async function runProbe(
   folder?: string,
   env: Readonly<Record<string, string>> = {},
-) {
+): Promise<Probed<ProbeResult>> {
   const probe = new URL("probe.ts", import.meta.url).href;
   const args = folder === undefined
     ? [probe]
@@ -70,7 +85,6 @@ export async function runProbe(
   return {
     signal: output.signal,
     errors: decode(output.stderr),
-    /** What it printed; undefined if it failed. */
     result: output.success
       ? JSON.parse(decode(output.stdout).split("\n").at(-1)!)
       : undefined,

@@ -31,8 +31,22 @@ export async function webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
   };
 }
 
-/** The version of a library and the types of its devices. */
-function inspect(folder: string): { version: string; devices: string[] } {
+/** A library that was loaded. */
+export interface LoadedLibrary {
+  readonly version: string;
+  /** Types of its devices: `CPU`, `GPU`. */
+  readonly devices: readonly string[];
+}
+
+/** What the program prints as JSON. */
+export type ProbeResult =
+  /** With the folder of a library. */
+  | LoadedLibrary
+  /** Without; null if there is no adapter. */
+  | WebgpuAdapter
+  | null;
+
+function inspect(folder: string): LoadedLibrary {
   const library = openLibtensorflow(folder);
   const context = openContext(library, {
     intraOpThreads: 1,
@@ -46,6 +60,8 @@ function inspect(folder: string): { version: string; devices: string[] } {
 
 if (import.meta.main) {
   const [folder] = Deno.args;
-  const result = folder === undefined ? await webgpuAdapter() : inspect(folder);
-  console.log(JSON.stringify(result ?? null));
+  const result: ProbeResult = folder === undefined
+    ? await webgpuAdapter() ?? null
+    : inspect(folder);
+  console.log(JSON.stringify(result));
 }
