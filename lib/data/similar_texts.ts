@@ -33,7 +33,9 @@ export interface SimilarTexts {
    * there is none, or it is the score.
    */
   readonly unread: Column | undefined;
-  /** True if neither the user nor the names of columns say that they are near. */
+  /**
+   * True if neither the user nor the names of columns say that they are near.
+   */
   readonly isGuessed: boolean;
   /** Estimated tokens of a text, as of other tables. */
   readonly tokens: number;

@@ -36,7 +36,9 @@ export interface Prediction {
   /** By class. */
   readonly probabilities: Readonly<Record<string, number>> | null;
   readonly score: number | null;
-  /** Of a text whose words have classes; characters are counted as Python does. */
+  /**
+   * Of a text whose words have classes; characters are counted as Python does.
+   */
   readonly entities?: readonly FoundEntity[];
   /** What a model writes after the text. */
   readonly written?: string;
@@ -82,12 +84,13 @@ export interface MissedQuery {
    * Number of the example whose answer is ranked first, or beyond these of the
    * text of the corpus.
    */
-  readonly found: number;
+  readonly firstRanked: number;
 }
 
 /**
  * How a column of a user's file becomes labels. It stands apart from the
- * problem, so that the code of a training, which its key contains, has none of it.
+ * problem, so that the code of a training, which its key contains, has none of
+ * it.
  */
 export interface LabelColumn {
   /** Name of its problem. */
@@ -99,7 +102,8 @@ export interface LabelColumn {
    * @param options.separator What separates the labels of a text that may have
    * several, or "auto"; undefined where only lists have several
    * @param options.classes Names of classes, if the user lists them
-   * @param options.repairs Whether labels that do not follow each other are repaired
+   * @param options.repairs Whether labels that do not follow each other are
+   * repaired
    * @param options.range Least and most score, if the user sets them
    * @param options.log Called with what is recognized
    * @param options.fault Called with what is wrong and taken nevertheless
@@ -119,7 +123,10 @@ export interface LabelColumn {
    * @throws {SyntaxError} If the labels do not look like those of this problem
    */
   namesIn(rows: readonly Row[]): readonly string[] | null;
-  /** The form of the words that have labels, by which other texts are cut into words. */
+  /**
+   * The form of the words that have labels, by which other texts are cut into
+   * words.
+   */
   wordForm?(rows: readonly Row[]): WordForm;
   /** The labels of a data set with these classes. */
   of(classes: readonly string[]): LabelReader;
@@ -129,7 +136,9 @@ export interface LabelColumn {
 export interface LabelReader extends Pick<Labelling, "read"> {
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
   describe(labels: readonly number[]): string;
-  /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */
+  /**
+   * What is wrong with rows on which a training runs; see {@linkcode faultsOf}.
+   */
   faults(
     rows: readonly Row[],
     facts: { readonly areNamed: boolean; readonly isTraining: boolean },
@@ -156,13 +165,19 @@ export interface ProblemKind {
   readonly metrics: Readonly<Record<string, unknown>>;
   /** Those of which lower values are better. */
   readonly lower?: readonly string[];
-  /** True if scorers add up what they have counted once, so that all metrics can have intervals. */
+  /**
+   * True if scorers add up what they have counted once, so that all metrics can
+   * have intervals.
+   */
   readonly isSummed?: true;
   /** Those that are no shares of something, and are not shown times 100. */
   readonly plain?: readonly string[];
   /** How far the costs of its scores count padding, if not throughout. */
   readonly padding?: string;
-  /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token, or an embedding of each sequence. */
+  /**
+   * The head that it takes of a model: one vector of outputs for a sequence, or
+   * for each token, or the next token, or an embedding of each sequence.
+   */
   readonly head: HeadName;
   /** What follows `AutoModelFor` in transformers. */
   readonly autoClass: string;
@@ -170,7 +185,10 @@ export interface ProblemKind {
   readonly peftTask: string;
   /** The task of a model card on the hub. */
   readonly hubTask: { readonly type: string; readonly name: string };
-  /** The class names for a head of this many outputs, of which nothing else is known; undefined if it is that of another problem. */
+  /**
+   * The class names for a head of this many outputs, of which nothing else is
+   * known; undefined if it is that of another problem.
+   */
   unnamed(outputs: number): string[] | null | undefined;
   /** The problem with these classes. */
   of(labels: readonly string[] | null, details?: ProblemDetails): Problem;
@@ -178,11 +196,17 @@ export interface ProblemKind {
 
 /** What distinguishes problems of a kind, besides their classes. */
 export interface ProblemDetails {
-  /** Of words with classes, their form in the training set; undefined in artifacts of earlier versions. */
+  /**
+   * Of words with classes, their form in the training set; undefined in
+   * artifacts of earlier versions.
+   */
   readonly words?: WordForm | undefined;
   /** Of texts to write, true if they are answers in conversations. */
   readonly isChat?: true | undefined;
-  /** Of several labels of a text: those of text i start at `starts[i]`, `[texts + 1]`. */
+  /**
+   * Of several labels of a text: those of text i start at `starts[i]`,
+   * `[texts + 1]`.
+   */
   readonly starts?: Int32Array | undefined;
   /**
    * Of texts that may have several labels, the probability from which one is
@@ -196,7 +220,10 @@ export interface ProblemDetails {
   readonly sequences?: number | undefined;
 }
 
-/** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */
+/**
+ * A problem: what a label is, what it takes of a model, what the model's
+ * outputs say, and how that is scored and shown.
+ */
 export interface Problem extends ProblemKind {
   /** Class names in the order of their ids; empty if labels are no classes. */
   readonly classes: readonly string[];
@@ -204,9 +231,15 @@ export interface Problem extends ProblemKind {
   readonly areNamed: boolean;
   /** A task of it in messages: `"sst2" with the classes negative, positive`. */
   inWords(task: string): string;
-  /** Whether texts to write are answers in conversations; undefined for another kind. */
+  /**
+   * Whether texts to write are answers in conversations; undefined for another
+   * kind.
+   */
   readonly isChat?: boolean;
-  /** True if labels mean the same in another problem of this kind. Unnamed classes match any names. */
+  /**
+   * True if labels mean the same in another problem of this kind. Unnamed
+   * classes match any names.
+   */
   matches(other: Problem): boolean;
 
   /** Numbers in the row of targets of a unit. */
@@ -216,14 +249,24 @@ export interface Problem extends ProblemKind {
   /** True for a number that a target may be. */
   accepts(value: number): boolean;
 
-  /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. Of a language head, the loss of each token to write; embeddings are as wide as the model. */
+  /**
+   * Outputs of the head: logits are `[examples, outputs]`, of tokens
+   * `[words, outputs]`. Of a language head, the loss of each token to write;
+   * embeddings are as wide as the model.
+   */
   readonly outputs: number;
   readonly loss: LossName;
   /** The loss that also finds the first text of each second one, on request. */
   readonly symmetricLoss?: LossName;
-  /** Weights of the classes that are inversely proportional to their frequency; absent without classes. */
+  /**
+   * Weights of the classes that are inversely proportional to their frequency;
+   * absent without classes.
+   */
   balancedWeights?(labels: Values): number[];
-  /** What a model says, as another's targets: logits and targets are `[examples, outputs]`. */
+  /**
+   * What a model says, as another's targets: logits and targets are
+   * `[examples, outputs]`.
+   */
   targetsOf(logits: Float32Array): Float32Array;
 
   /**
@@ -236,9 +279,15 @@ export interface Problem extends ProblemKind {
     embeddings: SequenceEmbeddings,
     targets: Values,
   ): Float32Array;
-  /** Predictions by logits, `[units, outputs]`: `[units, predictionWidth]`, flat. */
+  /**
+   * Predictions by logits, `[units, outputs]`: `[units, predictionWidth]`,
+   * flat.
+   */
   predictions(logits: Float32Array): Float32Array;
-  /** Probability of each prediction, `[units]`; null if it has none, or rows say it. */
+  /**
+   * Probability of each prediction, `[units]`; null if it has none, or rows say
+   * it.
+   */
   confidences(logits: Float32Array): Float64Array | null;
   /** What can be predicted for every unit without a model. */
   constants(labels: Values): Constants;
@@ -266,12 +315,18 @@ export interface Problem extends ProblemKind {
   ): Outcomes;
   /** What scores predictions by a metric. */
   scorer(metric: string, labels: Values): Scorer;
-  /** A text to predict for, with the words that are read of it if they have classes. */
+  /**
+   * A text to predict for, with the words that are read of it if they have
+   * classes.
+   */
   toExample(
     text: Pick<Example, "text" | "pair" | "words">,
     index: number,
   ): Example;
-  /** The prediction for one text by its logits, `[outputs]`, or those of its words. */
+  /**
+   * The prediction for one text by its logits, `[outputs]`, or those of its
+   * words.
+   */
   prediction(logits: Float32Array, text: PredictedText): Prediction;
 
   /** Fields of transformers' `config.json`. */
@@ -302,7 +357,10 @@ export interface Constants {
   readonly rows: readonly (readonly number[])[];
 }
 
-/** A text that was read, of several words with the numbers of those that have tokens. */
+/**
+ * A text that was read, of several words with the numbers of those that have
+ * tokens.
+ */
 export interface PredictedText extends Pick<Example, "text" | "words"> {
   readonly read: readonly number[];
 }
@@ -310,7 +368,10 @@ export interface PredictedText extends Pick<Example, "text" | "words"> {
 /** What problems have whose targets and predictions are one number a unit. */
 export const ONE_NUMBER = { width: 1, predictionWidth: 1 } as const;
 
-/** What problems with one label for a sequence are in models and in other libraries, and in scores. */
+/**
+ * What problems with one label for a sequence are in models and in other
+ * libraries, and in scores.
+ */
 export const SEQUENCE = {
   units: (labels: Values) => labels.length,
   toExample: (text: Pick<Example, "text" | "pair">, index: number) => (
@@ -322,7 +383,10 @@ export const SEQUENCE = {
   hubTask: { type: "text-classification", name: "Text Classification" },
 } as const;
 
-/** What problems without classes have for theirs, and for predictions of numbers. */
+/**
+ * What problems without classes have for theirs, and for predictions of
+ * numbers.
+ */
 export const NUMBERS = {
   ...ONE_NUMBER,
   classes: [],
@@ -363,7 +427,10 @@ export function metricNamed<T>(
   throw new TypeError(`Unknown metric "${name}"; the metrics are ${names}`);
 }
 
-/** Scores examples by one of a problem's metrics, as {@linkcode metricNamed} finds it. */
+/**
+ * Scores examples by one of a problem's metrics, as {@linkcode metricNamed}
+ * finds it.
+ */
 export function exampleScorer(
   metrics: Metrics,
   name: string,
@@ -379,7 +446,9 @@ export function exampleScorer(
       return into;
     };
     const drawnLabels = gather(labels);
-    /** Reused by all predictions, since a bootstrap draws thousands of times. */
+    /**
+     * Reused by all predictions, since a bootstrap draws thousands of times.
+     */
     const drawn = new Float64Array(units.length);
     return (predictions) => metric(gather(predictions, drawn), drawnLabels);
   };

@@ -189,8 +189,8 @@ function outcomesOf(
   const missed = queries.flatMap(({ answers }, query) => {
     const best = answers.reduce((a, b) => placeOf(b) < placeOf(a) ? b : a);
     const place = placeOf(best);
-    const found = predictions[best * PREDICTED + 1]!;
-    return place === 1 ? [] : [{ query, example: best, place, found }];
+    const firstRanked = predictions[best * PREDICTED + 1]!;
+    return place === 1 ? [] : [{ query, example: best, place, firstRanked }];
   });
   return { names: [], classes: 0, outcomes: [], missed };
 }

@@ -73,14 +73,14 @@ function missedOf(
   const worst = all.toSorted((a, b) => b.place - a.place || a.query - b.query);
   const perQuery = Map.groupBy(worst, ({ query }) => query).values();
   const missed = [...perQuery].slice(0, LISTED).map(([it]): MissedQuery => {
-    const { place, example, found } = it!;
+    const { place, example, firstRanked } = it!;
     if (texts === undefined) return { place };
     const { text, others } = texts[example]!;
     return {
       place,
       query: text,
       answer: others![0]!,
-      found: texts[found]!.others![0]!,
+      firstRanked: texts[firstRanked]!.others![0]!,
     };
   });
   const queries = problem.units(labels) * outcomesBySeed.length;
@@ -182,9 +182,9 @@ function missedText(
     `${counts} Those whose first answer has the lowest place:`,
     table(
       ["Place", "Query", "Answer", "Ranked first"],
-      missed.map(({ place, query, answer, found }) => [
+      missed.map(({ place, query, answer, firstRanked }) => [
         String(place),
-        ...[query, answer, found].map((text) => cut(text!)),
+        ...[query, answer, firstRanked].map((text) => cut(text!)),
       ]),
       ["Query", "Answer", "Ranked first"],
     ),

@@ -439,7 +439,7 @@ export interface MissedQuery {
   readonly query?: string;
   readonly answer?: string;
   /** The text that is ranked first. */
-  readonly found?: string;
+  readonly firstRanked?: string;
 }
 
 /** Scores of a class, as scikit-learn's, where `zero_division` is 0. */

@@ -82,7 +82,7 @@ Deno.test("outcomes of rankings are the queries above whose answers another text
   );
   const { missed, outcomes } = retrieval.outcomes(predictions, TARGETS, null);
   assertEquals(outcomes, []);
-  assertEquals(missed, [{ query: 2, example: 4, place: 2, found: 1 }]);
+  assertEquals(missed, [{ query: 2, example: 4, place: 2, firstRanked: 1 }]);
 });
 
 Deno.test("answers are ranked among further texts of a corpus, each different one once", () => {

@@ -41,7 +41,10 @@ import {
 } from "./init_template.ts";
 import { schemaText } from "./schema.ts";
 
-/** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
+/**
+ * The JSON Schema of pipelines, which init writes for the editors that its file
+ * sends there.
+ */
 const SCHEMA = "out/pipeline.schema.json";
 
 export const initCommand = command`
@@ -64,9 +67,9 @@ export const initCommand = command`
   faq.csv --text question --positive answer  Train embeddings that find answers
   reviews.csv --to my/pipeline.yaml  Write it elsewhere
 `(async (args) => {
-  const [given] = args.positionals;
-  const data = resolve(Deno.cwd(), given!);
-  const name = nameFor(args.value("to") ?? given!);
+  const [tableFile] = args.positionals;
+  const data = resolve(Deno.cwd(), tableFile!);
+  const name = nameFor(args.value("to") ?? tableFile!);
   const target = args.value("to") ?? `pipelines/${name}.yaml`;
   const file = args.has("to")
     ? resolve(Deno.cwd(), target)
@@ -106,20 +109,21 @@ export const initCommand = command`
   let pipeline: string;
   if (written !== undefined) {
     const texts = await textsToWrite(data, written.columns, encoding);
-    lines = writtenSummary(given!, texts);
+    lines = writtenSummary(tableFile!, texts);
     pipeline = await writingStarter(source, texts);
   } else if (similar !== undefined) {
-    lines = await similarSummary(given!, data, similar, encoding);
+    lines = await similarSummary(tableFile!, data, similar, encoding);
     pipeline = await similarStarter(source, similar);
   } else {
     const table = await inspectTable(data, named).catch(refusal);
     const described = { ...table, ...await labelsIn(data, table, encoding) };
-    lines = summary(given!, data, described);
+    lines = summary(file!, data, described);
     pipeline = await starter(source, described);
   }
   const schema = resolve(PROJECT, SCHEMA);
   const path = relative(dirname(file), schema);
-  // Editors read the address up to the first space, cut it at "#", and decode it.
+  // Editors read the address up to the first space, cut it at "#", and decode
+  // it.
   const address = path.split("/").map(encodeURIComponent).join("/");
   const head = `# yaml-language-server: $schema=${address}
 # For completion in editors; made again by: deno task schema > ${SCHEMA}
@@ -143,7 +147,10 @@ function refusal(error: unknown): never {
   throw new UsageError(error.message, { cause: error });
 }
 
-/** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */
+/**
+ * @throws {UsageError} If the file cannot be written, or exists and is not to
+ * be replaced.
+ */
 function write(
   file: string,
   text: string,
@@ -152,13 +159,13 @@ function write(
 ): void {
   const folder = dirname(file);
   checkFolder(folder, "choose another file with --to");
-  const found = statIfThere(file);
-  if (found?.isDirectory) {
+  const existing = statIfThere(file);
+  if (existing?.isDirectory) {
     throw new UsageError(
       `"${shown}" is a folder: choose another file with --to`,
     );
   }
-  if (found !== undefined && !replace) {
+  if (existing !== undefined && !replace) {
     throw new UsageError(
       `"${shown}" already exists: choose another file with --to, or replace it with --force`,
     );
@@ -174,7 +181,10 @@ function nameFor(path: string): string {
   return name === "" || name === "cache" ? `${name}data` : name;
 }
 
-/** A path as it is written in a pipeline: relative to the project if it is inside. */
+/**
+ * A path as it is written in a pipeline: relative to the project if it is
+ * inside.
+ */
 function projectPath(path: string): string {
   const short = relative(PROJECT, path);
   return short.startsWith("..") ? path : `./${short}`;
@@ -228,13 +238,13 @@ async function labelsIn(
   const { columnOf } = await import("../../problems/registry.ts");
   const { markedLabels } = await import("../../problems/label_lists.ts");
   const { namesIn, of, reader } = columnOf(problem);
-  const learnt = (marks ?? [label]).map(({ name }) => name);
+  const targets = (marks ?? [label]).map(({ name }) => name);
   const columns = [text, pair].flatMap((it) => it?.name ?? []);
-  const form = { encoding, numbers: learnt };
-  const all = await readTable(path, [...columns, ...learnt], [], form);
-  const { lacking = [], given = [] } = Object.groupBy(
-    marks ? markedLabels(all, learnt) : all,
-    ({ values }) => isEmpty(values.at(-1)) ? "lacking" : "given",
+  const form = { encoding, numbers: targets };
+  const all = await readTable(path, [...columns, ...targets], [], form);
+  const { lacking = [], labelled = [] } = Object.groupBy(
+    marks ? markedLabels(all, targets) : all,
+    ({ values }) => isEmpty(values.at(-1)) ? "lacking" : "labelled",
   );
   const names = problem === "regression" || marks
     ? undefined
@@ -249,7 +259,7 @@ async function labelsIn(
   let labels = `${label.distinct} different values`;
   let listForm: string | undefined;
   try {
-    const named = names ? nameClasses(given, names) : given;
+    const named = names ? nameClasses(labelled, names) : labelled;
     const rows = reader?.({
       separator: separator && "auto",
       repairs: false,
@@ -263,11 +273,11 @@ async function labelsIn(
     const readable = reader
       ? rows
       : rows.filter(({ values }) => className(values.at(-1)) !== undefined);
-    const classes = (marks && learnt) ?? (reader ? undefined : names) ??
+    const classes = (marks && targets) ?? (reader ? undefined : names) ??
       namesIn(readable) ?? [];
     const reading = { ...of(classes), areRecorded: areNamed };
     const sound: Row[] = [];
-    const found: number[] = [];
+    const labelValues: number[] = [];
     const refused: string[] = [];
     for (const row of rows) {
       try {
@@ -277,7 +287,7 @@ async function labelsIn(
         const values = targets ?? ofWords ?? ofText;
         if (values === undefined) continue;
         sound.push(row);
-        found.push(...values);
+        labelValues.push(...values);
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error;
         refused.push(error.message);
@@ -292,8 +302,8 @@ async function labelsIn(
         isTraining: true,
       }),
     );
-    if (found.length === 0) return { labels, problems };
-    const words = oneLine(reading.describe(found));
+    if (labelValues.length === 0) return { labels, problems };
+    const words = oneLine(reading.describe(labelValues));
     return { labels: listForm ? `${listForm}; ${words}` : words, problems };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
@@ -306,7 +316,10 @@ interface TextsToWrite {
   readonly rows: number;
   /** The column of conversations, or those of prompts and of texts. */
   readonly columns: readonly string[];
-  /** Maximum tokens of a prompt and its text, estimated as in {@linkcode inspectTable}. */
+  /**
+   * Maximum tokens of a prompt and its text, estimated as in
+   * {@linkcode inspectTable}.
+   */
   readonly tokens: number;
 }
 
@@ -343,7 +356,10 @@ function writtenSummary(
 const HOLDOUT = 0.1;
 const BATCH = 16;
 
-/** The text of a pipeline for a table of texts to write: e2e with its parameters. */
+/**
+ * The text of a pipeline for a table of texts to write: e2e with its
+ * parameters.
+ */
 async function writingStarter(
   source: Source,
   { rows, columns, tokens }: TextsToWrite,
@@ -370,7 +386,10 @@ async function writingStarter(
 ${document.toString({ lineWidth: 0 })}`;
 }
 
-/** The text of a pipeline for a table: own-data with its parameters and comments. */
+/**
+ * The text of a pipeline for a table: own-data with its parameters and
+ * comments.
+ */
 async function starter(source: Source, table: Described): Promise<string> {
   const { name, path, encoding } = source;
   const { document, write, set, setList } = await openTemplate(

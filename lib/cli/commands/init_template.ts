@@ -14,7 +14,9 @@ export interface Source {
   readonly encoding: string | undefined;
 }
 
-/** A pipeline of the project whose parameters are changed, with their comments. */
+/**
+ * A pipeline of the project whose parameters are changed, with their comments.
+ */
 export async function openTemplate(pipeline: string, { name, path }: Source) {
   const template = await readText(await findPipeline(pipeline));
   const { isNode, isScalar, parseDocument, visit } = await import("yaml");
@@ -60,7 +62,10 @@ export async function openTemplate(pipeline: string, { name, path }: Source) {
   return { document, write, set, setList };
 }
 
-/** A text of the user's file, safe for the terminal and for one line of comments. */
+/**
+ * A text of the user's file, safe for the terminal and for one line of
+ * comments.
+ */
 export function oneLine(text: string): string {
   return printable(text).replaceAll(/[\n\t]/g, "\ufffd");
 }

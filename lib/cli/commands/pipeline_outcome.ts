@@ -229,7 +229,8 @@ export async function answerOf(
 }
 
 /**
- * The command that classifies a text with an adapter, or finds the nearest ones.
+ * The command that classifies a text with an adapter, or finds the nearest
+ * ones.
  *
  * @param base Folder of the model of an exported adapter.
  */

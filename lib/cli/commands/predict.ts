@@ -209,7 +209,9 @@ const DIGITS = 4;
 
 /** What a command line asks for. */
 interface Request {
-  /** The arguments without texts, and without a table to write under `--out`. */
+  /**
+   * The arguments without texts, and without a table to write under `--out`.
+   */
   readonly args: Arguments;
   /** The folder of an adapter, in place of a stage. */
   readonly adapter: string | undefined;
@@ -233,8 +235,8 @@ function requestOf(args: Arguments): Request {
     throw new UsageError('Option "--to" requires "--in", the file to read');
   }
   const isOutTable = input !== undefined && !args.has("to");
-  const own = isOutTable ? args.without("out") : args;
-  const adapter = adapterFolder(own, ENGINE_OPTIONS);
+  const forAdapter = isOutTable ? args.without("out") : args;
+  const adapter = adapterFolder(forAdapter, ENGINE_OPTIONS);
   if (adapter === undefined && args.has("model")) {
     throw new UsageError('Option "--model" requires "--adapter"');
   }
@@ -249,7 +251,7 @@ function requestOf(args: Arguments): Request {
     );
   }
   return {
-    args: new Arguments(args.positionals.slice(0, names), own.options),
+    args: new Arguments(args.positionals.slice(0, names), forAdapter.options),
     adapter,
     texts,
     table: input === undefined ? undefined : { in: input, out: out! },
@@ -265,7 +267,10 @@ interface Source {
   };
   /** Replaces temporary folders in a message by lasting ones. */
   readonly lastingPaths: (text: string) => string;
-  /** Names of the columns of the one or two texts of its data; none if they are unknown. */
+  /**
+   * Names of the columns of the one or two texts of its data; none if they are
+   * unknown.
+   */
   readonly columns: readonly string[];
   /** How its data have labels, as far as that is known. */
   readonly labels: Omit<LabelForm, "isRequired">;
@@ -296,9 +301,9 @@ async function foldersOfOptions(
 }
 
 function existingFolder(option: string, folder: string): string {
-  const found = statIfThere(folder);
-  if (found?.isDirectory) return resolve(folder);
-  const fault = found === undefined ? "does not exist" : "is not a folder";
+  const existing = statIfThere(folder);
+  if (existing?.isDirectory) return resolve(folder);
+  const fault = existing === undefined ? "does not exist" : "is not a folder";
   throw new UsageError(`Folder "${folder}" of option "--${option}" ${fault}`);
 }
 
@@ -322,8 +327,8 @@ async function foldersOfStage(
   { args }: Request,
   opened: DisposableStack,
 ): Promise<Source> {
-  const found = await adapterStage(args, ["adapter", "peft"]);
-  const { graph, stage, model, openReported } = found;
+  const result = await adapterStage(args, ["adapter", "peft"]);
+  const { graph, stage, model, openReported } = result;
   if (args.positionals[1] === undefined) {
     console.error(`With the adapter of "${stage.id}"`);
   }
@@ -514,7 +519,10 @@ async function readLines(): Promise<string[]> {
   );
 }
 
-/** Each text, followed by its score, by the probability of each class, the predicted one first, or by what is written. */
+/**
+ * Each text, followed by its score, by the probability of each class, the
+ * predicted one first, or by what is written.
+ */
 export function textLines(classification: Classification): string[] {
   const { task, problem, rank, recommended, texts } = classification;
   const mark = recommended ? " (recommended)" : "";

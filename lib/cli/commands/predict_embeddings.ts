@@ -187,7 +187,7 @@ function nearestLines(
   { task, rank, recommended, values }: Embeddings,
 ): string[] {
   const rows = unitRows(values, queries.length + texts.length);
-  const found = queries.map((query, i) => ({
+  const answers = queries.map((query, i) => ({
     query,
     nearest: texts
       .map((text, j) => ({
@@ -199,11 +199,13 @@ function nearestLines(
       .slice(0, NEAREST),
   }));
   if (args.has("json")) {
-    return found.map((it) => JSON.stringify({ type: "nearest", ...it, rank }));
+    return answers.map((it) =>
+      JSON.stringify({ type: "nearest", ...it, rank })
+    );
   }
   const mark = recommended ? " (recommended)" : "";
   const lines = [`${printable(task)}, rank ${rank}${mark}`];
-  for (const { query, nearest } of found) {
+  for (const { query, nearest } of answers) {
     lines.push("", printable(query));
     const longest = Math.max(...nearest.map(({ place }) => place.length));
     for (const { place, cosine, text } of nearest) {

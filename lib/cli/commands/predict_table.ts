@@ -29,7 +29,8 @@ interface TableOptions {
  * @param path The table
  * @param out The table to write
  * @param named The column of the texts, and perhaps that of their second texts
- * @throws {SyntaxError} With the place, if the table is invalid, lacks a column, or a row has no text or what are no labels.
+ * @throws {SyntaxError} With the place, if the table is invalid, lacks a
+ * column, or a row has no text or what are no labels.
  * @throws {UsageError} If its rows cannot be written with predictions.
  */
 export async function readTexts(
@@ -89,7 +90,10 @@ export interface Table {
   readonly rows: readonly (readonly unknown[])[];
   /** As {@linkcode tableLabels} gives them. */
   readonly labels: readonly unknown[] | undefined;
-  /** How it is written: as the one that was read, if both are a `.csv` or both a `.tsv`. */
+  /**
+   * How it is written: as the one that was read, if both are a `.csv` or both a
+   * `.tsv`.
+   */
   readonly form: TextForm;
 }
 

@@ -1,4 +1,7 @@
-/** Labels in a table whose texts are classified, and scores of predictions by them. */
+/**
+ * Labels in a table whose texts are classified, and scores of predictions by
+ * them.
+ */
 import type { Classification } from "../../artifacts/predictions.ts";
 import { labelsIn, separatorIn } from "../../data/label_cells.ts";
 import { isEmpty } from "../../data/labels.ts";
@@ -23,7 +26,9 @@ export interface LabelForm {
   readonly column: string | undefined;
   /** Whether the table must have that column. */
   readonly isRequired: boolean;
-  /** Columns of 0 and 1 in its place, one for each label; undefined without any. */
+  /**
+   * Columns of 0 and 1 in its place, one for each label; undefined without any.
+   */
   readonly marks?: readonly string[] | undefined;
   /**
    * What stands between the labels of a text that may have several; what the
@@ -38,8 +43,9 @@ export interface LabelForm {
 }
 
 /**
- * The labels of a table: of a text that may have several, a list of their names;
- * otherwise the value of its column. Undefined for a row without a label.
+ * The labels of a table: of a text that may have several, a list of their
+ * names; otherwise the value of its column. Undefined for a row without a
+ * label.
  *
  * @param path Of the table
  * @param rows With the values of all columns
@@ -105,9 +111,10 @@ interface RowScores {
  * Scores predictions by the labels of their rows.
  *
  * @param labels By row, as {@linkcode tableLabels} gives them
- * @param metrics Metrics of the data, the main one first; undefined for the usual ones
- * @returns Undefined if no row has a label of the adapter, or predictions of its
- * problem are not scored here
+ * @param metrics Metrics of the data, the main one first; undefined for the
+ * usual ones
+ * @returns Undefined if no row has a label of the adapter, or predictions of
+ * its problem are not scored here
  */
 export function scoresOfRows(
   { problem, texts, threshold }: Pick<
