@@ -117,16 +117,18 @@ async function nearTexts(
     label: undefined,
     positive: undefined,
   };
-  const found = await findSimilarTexts(path, { ...named, encoding })
+  const columns = await findSimilarTexts(path, { ...named, encoding })
     .catch((error) => {
       // The table may as well have labels of pairs.
       if (error instanceof RangeError) return undefined;
       throw error;
     });
-  return found && [found.text.name, found.positive.name];
+  return columns && [columns.text.name, columns.positive.name];
 }
 
-/** Parameters as options of a command: `-S text=question -S "label=my kind"`. */
+/**
+ * Parameters as options of a command: `-S text=question -S "label=my kind"`.
+ */
 function settingWords(settings: readonly string[]): string {
   const words = settings.map((it) => `-S ${/\s/.test(it) ? `"${it}"` : it}`);
   return words.join(" ");
