@@ -72,7 +72,9 @@ async function advising<T>(
     }
     // Contents are read only now: a header does not tell ids from texts.
     const guesses = await guessColumns(path, params.encoding);
-    const near = await nearTexts(path, params.encoding);
+    const near = guesses.text.length < 2
+      ? undefined
+      : await nearTexts(path, params.encoding);
     const remedy = remedyFor(lacking, params, { ...guesses, near });
     const message = `${error.message}: ${remedy.text}`;
     const options = { cause: error };

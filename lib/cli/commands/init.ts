@@ -117,7 +117,7 @@ export const initCommand = command`
   } else {
     const table = await inspectTable(data, named).catch(refusal);
     const described = { ...table, ...await labelsIn(data, table, encoding) };
-    lines = summary(file!, data, described);
+    lines = summary(tableFile!, data, described);
     pipeline = await starter(source, described);
   }
   const schema = resolve(PROJECT, SCHEMA);

@@ -74,7 +74,7 @@ const RECOGNIZED: readonly {
     what: "two columns of texts and no label",
     row: (i) => ({ answer: answer(i), question: question(i) }),
     said:
-      / {2}text {6}"question", median 33 .*\n {2}positive {2}"answer".*\n {2}or {8}texts to write: deno task pipeline e2e -S train=\S+a\.jsonl -S validation=null -S prompt=question -S completion=answer$/m,
+      / {2}text {6}"question", median 33 .*\n {2}positive {2}"answer".*\n {2}or {8}texts to write: deno task pipeline e2e -S '?train=.+a\.jsonl'? -S validation=null -S prompt=question -S completion=answer$/m,
     params: { text: "question", positive: "answer", negatives: null },
   },
   {

@@ -265,7 +265,7 @@ export default {
     assertEquals(ran.code, 0, ran.stderr);
     assertMatch(
       ran.stdout,
-      /^predict {2}deno task predict \S+ train .*--nearest FILE "your query"$/m,
+      /^predict {2}deno task predict .+ train .*--nearest FILE "your query"$/m,
     );
     const table = project.path("faq.tsv");
     Deno.writeTextFileSync(
