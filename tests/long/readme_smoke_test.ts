@@ -65,6 +65,9 @@ const NAMED: readonly (readonly [string, string])[] = [
   ["data=glue", "data=./fixtures/tiny-glue"],
 ];
 
+/** Texts among which the examples of embeddings search. */
+const ANSWERS = "By card.\nAt the counter, in cash.\nOn Sunday.\n";
+
 /**
  * Runs every example of every `--help`, in a folder with the files that they
  * name.
@@ -91,6 +94,11 @@ async function runExamples(): Promise<void> {
     Deno.symlinkSync(trained, join(here, name));
   }
   Deno.symlinkSync(join(out, "smoke/model"), join(here, "roberta-base"));
+  Deno.writeTextFileSync(join(here, "answers.txt"), ANSWERS);
+  Deno.writeTextFileSync(
+    join(here, "faq.csv"),
+    table.join("\n").replace("sentence", "question"),
+  );
   for (const name of ["style", "a", "b"]) {
     writeFile(here, `${name}.safetensors`, factors("q", [40, 40, 32], PEFT));
   }
@@ -188,6 +196,9 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
     );
   }
 
+  // Its adapter of embeddings is that of the examples of predict.
+  await succeeds(["pipeline", "retrieval", "--profile", "smoke", "--out", out]);
+
   const second = await succeeds(["pipeline", "smoke", "--out", out]);
   assertMatch(second, /Nothing to do: 12 stages unchanged/);
 
@@ -213,11 +224,14 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
           ["FOLDER", join(out, "resized")],
           ["new.csv", join(out, "new.csv")],
           ["predicted.csv", join(out, "predicted.csv")],
+          ["answers.txt", join(out, "answers.txt")],
+          ["answers.npy", join(out, "answers.npy")],
         ],
       ).join("\0")
     ),
   );
   await Deno.writeTextFile(join(out, "new.csv"), "sentence\na fine film\n");
+  await Deno.writeTextFile(join(out, "answers.txt"), ANSWERS);
   const lora = join(out, "my-lora");
   await Deno.mkdir(lora);
   for (const file of PEFT_FILES) {

@@ -76,8 +76,8 @@ export const predictCommand = command`
   glue-mini train-dylora@mrpc,seed=0 --pair '\t' < pairs.tsv  Classify pairs of texts, one per line
   --adapter ./adapter --model ./roberta-base --json "a text"  Use folders, and print JSON
   own-data --in new.csv --to predicted.csv  Classify the rows of a table
-  own-data --nearest answers.txt "how do I pay ?"  Find the nearest lines of a file
-  own-data --in answers.txt --to answers.npy  Write the embeddings of its lines
+  retrieval --nearest answers.txt "how do I pay ?"  Find the nearest lines of a file
+  retrieval --in answers.txt --to answers.npy  Write the embeddings of its lines
 `(async (args) => {
   const request = requestOf(args);
   const threshold = thresholdOf(args);
