@@ -109,6 +109,12 @@ const Classification = z.strictObject({
       label: z.string(),
       probability: z.number(),
     })).readonly().exactOptional(),
+    /** Of words with classes, the class of each that has a token. */
+    tags: z.array(z.strictObject({
+      /** Number of the word in its text. */
+      word: z.int().nonnegative(),
+      tag: z.string(),
+    })).readonly().exactOptional(),
     /** What the model writes after it. */
     written: z.string().exactOptional(),
   })),

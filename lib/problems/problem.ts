@@ -40,8 +40,17 @@ export interface Prediction {
    * Of a text whose words have classes; characters are counted as Python does.
    */
   readonly entities?: readonly FoundEntity[];
+  /** Of such a text, the class of each word that has a token. */
+  readonly tags?: readonly WordTag[];
   /** What a model writes after the text. */
   readonly written?: string;
+}
+
+/** The class of a word. */
+export interface WordTag {
+  /** Number of the word in its text. */
+  readonly word: number;
+  readonly tag: string;
 }
 
 /** What is right or wrong in predictions, by numbers of names. */

@@ -174,7 +174,7 @@ async function predictionsOf(
   ready: Ready,
   rank: number,
   trainedLength: number | undefined,
-  { outputs, prediction }: Problem,
+  { outputs, classes, predictions, prediction }: Problem,
 ): Promise<Prediction[]> {
   const { architecture, maxLength, vocabSize } = ready.classifier.model;
   const defaults = tokenizerDefaults(architecture);
@@ -190,7 +190,11 @@ async function predictionsOf(
     const to = starts?.[i + 1] ?? i + 1;
     const read = Array.from(words?.numbers.subarray(from, to) ?? []);
     const textLogits = logits.subarray(from * outputs, to * outputs);
-    return prediction(textLogits, { ...text, read });
+    const predicted = prediction(textLogits, { ...text, read });
+    if (words === undefined) return predicted;
+    const numbers = predictions(textLogits);
+    const tags = read.map((word, k) => ({ word, tag: classes[numbers[k]!]! }));
+    return { ...predicted, tags };
   });
 }
 

@@ -116,10 +116,10 @@ export const predictCommand = command`
     const { rank, texts } = predictions;
     if (table === undefined) {
       const lines = args.has("json")
-        ? texts.map((it) =>
+        ? texts.map(({ tags: _, ...text }) =>
           JSON.stringify({
             type: "prediction",
-            ...it,
+            ...text,
             rank,
             threshold: predictions.threshold,
           })
@@ -136,7 +136,7 @@ export const predictCommand = command`
     const path = shortPath(out);
     const rows = texts.length;
     const scored = table.labels &&
-      scoresOfRows(predictions, table.labels, source.metrics);
+      scoresOfRows(predictions, table.labels, source.metrics, solved);
     const message = {
       type: "predicted",
       path,

@@ -7,6 +7,7 @@ import { columnsOf, readTable } from "../../data/table.ts";
 import { encodeText, type TextForm, textForm } from "../../data/text_form.ts";
 import { writeDurably } from "../../files/files.ts";
 import { columnOf, type ProblemFields } from "../../problems/registry.ts";
+import type { TaggedText } from "../../problems/tagged_text.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
 import { PREDICTED_COLUMNS, viewOf } from "./prediction_view.ts";
@@ -74,11 +75,25 @@ export async function readTexts(
     ...row,
     values: row.values.slice(count),
   }));
-  const labels = tableLabels(path, columns, whole, labelForm, solved);
+  const [text] = named;
+  const labels = tableLabels(path, columns, whole, text!, labelForm, solved);
   const rows = whole.map(({ values }) => values);
   const broken = isWritten ? [["\n"]] : [];
   for (const values of [...rows, ...broken]) write(values, columns);
-  return { texts, columns, rows, labels, form };
+  return { texts: withWords(texts, labels), columns, rows, labels, form };
+}
+
+/** Texts with the words to which the tags of a table belong. */
+function withWords(
+  texts: readonly Example[],
+  labels: readonly unknown[] | undefined,
+): Example[] {
+  return texts.map((text, i) => {
+    const label = labels?.[i];
+    const isTagged = typeof label === "object" && label !== null &&
+      "words" in label;
+    return isTagged ? { ...text, words: (label as TaggedText).words } : text;
+  });
 }
 
 /** A table whose texts are classified. */

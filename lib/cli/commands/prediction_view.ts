@@ -4,6 +4,8 @@
  */
 import { className, toNumber } from "../../data/labels.ts";
 import type { Prediction } from "../../problems/problem.ts";
+import { columnOf } from "../../problems/registry.ts";
+import type { TaggedText } from "../../problems/tagged_text.ts";
 
 /** How the predictions of a problem are shown. */
 export interface PredictionView {
@@ -15,23 +17,34 @@ export interface PredictionView {
   lines(
     prediction: Prediction,
   ): readonly (readonly [name: string, value: string])[];
-  /** True if a row of a table has a list of labels. */
-  readonly hasLists?: true;
+  /**
+   * What the labels of a row are where they are not the value of a column: the
+   * list of those that a text has, or a text whose words have tags.
+   */
+  readonly labelForm?: "list" | "tagged";
   /**
    * A labelled row as numbers; absent where rows of a table are not scored.
    *
    * @param label Value of the column of labels; of a text that may have
-   * several, a list of their names
+   * several, a list of their names; of words with tags, the text with its tags
+   * @param classes Of the adapter, if it has any
    * @returns Undefined if the label is none of the adapter's
    */
-  scored?(label: unknown, prediction: Prediction): ScoredRow | undefined;
+  scored?(
+    label: unknown,
+    prediction: Prediction,
+    classes: readonly string[],
+  ): ScoredRow | undefined;
 }
 
-/** A labelled row as the problem scores it. */
+/**
+ * A labelled row as the problem scores it: of one unit, or of each word that
+ * has a token.
+ */
 export interface ScoredRow {
-  /** `[width]` of the problem. */
+  /** `[units, width]` of the problem, flat. */
   readonly targets: readonly number[];
-  /** `[predictionWidth]` of the problem. */
+  /** `[units, predictionWidth]` of the problem, flat. */
   readonly predictions: readonly number[];
 }
 
@@ -42,17 +55,16 @@ const classification: PredictionView = {
     Object.entries(probabilities!)
       .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
       .map(([name, value]) => [name, value.toFixed(4)]),
-  scored(value, { label, probabilities }) {
-    const names = Object.keys(probabilities!);
-    const target = names.indexOf(className(value) ?? "");
+  scored(value, { label }, classes) {
+    const target = classes.indexOf(className(value) ?? "");
     if (target < 0) return undefined;
-    return { targets: [target], predictions: [names.indexOf(label!)] };
+    return { targets: [target], predictions: [classes.indexOf(label!)] };
   },
 };
 
 const multiLabel: PredictionView = {
   columns: ["predicted_labels", "probabilities"],
-  hasLists: true,
+  labelForm: "list",
   cells: ({ labels, probabilities }) => [labels!, probabilities!],
   lines({ labels, probabilities }) {
     const predicted: [string, number][] = [];
@@ -71,12 +83,11 @@ const multiLabel: PredictionView = {
       ),
     ];
   },
-  scored(value, { probabilities }) {
-    const names = Object.keys(probabilities!);
+  scored(value, { probabilities }, classes) {
     const labels = value as readonly string[];
-    if (!labels.every((label) => names.includes(label))) return undefined;
+    if (!labels.every((label) => classes.includes(label))) return undefined;
     return {
-      targets: names.map((name) => Number(labels.includes(name))),
+      targets: classes.map((name) => Number(labels.includes(name))),
       predictions: Object.values(probabilities!),
     };
   },
@@ -95,13 +106,37 @@ const regression: PredictionView = {
 
 const tokens: PredictionView = {
   columns: ["predicted_entities"],
+  labelForm: "tagged",
   cells: ({ entities }) => [entities],
   lines: ({ entities }) =>
     entities!.map(({ label, text, start, end, probability }) => [
       label,
       `${probability.toFixed(4)}  ${start} to ${end}  ${text}`,
     ]),
+  scored(value, { tags }, classes) {
+    const numbers = tagNumbers(value as TaggedText, classes);
+    if (numbers === undefined) return undefined;
+    return {
+      targets: tags!.map(({ word }) => numbers[word]!),
+      predictions: tags!.map(({ tag }) => classes.indexOf(tag)),
+    };
+  },
 };
+
+/** The classes of the words of a text; undefined if one is none of these. */
+function tagNumbers(
+  tagged: TaggedText,
+  classes: readonly string[],
+): number[] | undefined {
+  const row = { place: tagged.place, values: [tagged.text, tagged] };
+  try {
+    const { words } = columnOf("tokens").of(classes).read(row);
+    return words!.map(([, , label]) => label!);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
 
 const language: PredictionView = {
   columns: ["predicted_text"],

@@ -10,11 +10,13 @@ import { quoteAll } from "../../data/text_file.ts";
 import { markedLabels } from "../../problems/label_lists.ts";
 import { throwFaults } from "../../problems/problem.ts";
 import {
+  columnOf,
   labelsOf,
   type ProblemFields,
   problemOf,
   scoresOf,
 } from "../../problems/registry.ts";
+import type { TaggedText } from "../../problems/tagged_text.ts";
 import { formatOf, metricInWords } from "../../report/format.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
@@ -44,11 +46,12 @@ export interface LabelForm {
 
 /**
  * The labels of a table: of a text that may have several, a list of their
- * names; otherwise the value of its column. Undefined for a row without a
- * label.
+ * names; of words with tags, a {@linkcode TaggedText}; otherwise the value of
+ * its column. Undefined for a row without a label.
  *
  * @param path Of the table
  * @param rows With the values of all columns
+ * @param text The column of the texts
  * @param solved The adapter's problem, if it is known
  * @returns Undefined if the table has none
  * @throws {SyntaxError} With the places of values that are no labels.
@@ -58,6 +61,7 @@ export function tableLabels(
   path: string,
   columns: readonly string[],
   rows: readonly Row[],
+  text: string,
   form: LabelForm,
   solved: ProblemFields | undefined,
 ): readonly unknown[] | undefined {
@@ -78,9 +82,15 @@ export function tableLabels(
     );
   }
   const cells = rows.map((row) => valuesOf(row, [column])[0]);
-  const isList = solved !== undefined &&
-    viewOf(problemOf(solved).name).hasLists;
-  if (!isList) return cells;
+  if (solved === undefined) return cells;
+  const { labelForm } = viewOf(problemOf(solved).name);
+  if (labelForm === undefined) return cells;
+  if (labelForm === "tagged") {
+    return taggedTexts(rows.map((row) => ({
+      ...row,
+      values: valuesOf(row, [text, column]),
+    })));
+  }
   const separator = form.separator ??
     separatorIn(cells, solved.labels ?? undefined);
   const faults: string[] = [];
@@ -98,6 +108,26 @@ export function tableLabels(
   return labels;
 }
 
+/**
+ * The texts of rows whose words have tags.
+ *
+ * @param rows Of texts or lists of words, then of tags or spans
+ * @returns Undefined for a row without tags
+ */
+function taggedTexts(rows: readonly Row[]): (TaggedText | undefined)[] {
+  const read = columnOf("tokens").reader!({
+    repairs: true,
+    log() {},
+    fault: (what) => console.error(what),
+  });
+  const labelled = rows.filter(({ values }) => !isEmpty(values[1]));
+  const tagged = labelled.length === 0 ? [] : read(labelled, true);
+  const byPlace = new Map(
+    tagged.map(({ place, values }) => [place, values[1] as TaggedText]),
+  );
+  return rows.map(({ place }) => byPlace.get(place));
+}
+
 /** Scores of the predictions for rows that have labels. */
 interface RowScores {
   readonly labelled: number;
@@ -113,6 +143,7 @@ interface RowScores {
  * @param labels By row, as {@linkcode tableLabels} gives them
  * @param metrics Metrics of the data, the main one first; undefined for the
  * usual ones
+ * @param solved The adapter's problem, if it is known
  * @returns Undefined if no row has a label of the adapter, or predictions of
  * its problem are not scored here
  */
@@ -123,16 +154,20 @@ export function scoresOfRows(
   >,
   labels: readonly unknown[],
   metrics: readonly string[] | undefined,
+  solved: ProblemFields | undefined,
 ): RowScores | undefined {
   const view = viewOf(problem);
   if (view.scored === undefined) return undefined;
+  const classes = solved?.labels ?? Object.keys(texts[0]!.probabilities ?? {});
+  if (view.labelForm === "tagged" && solved === undefined) return undefined;
   const targets: number[] = [];
   const predictions: number[] = [];
+  const starts = [0];
   let labelled = 0;
   let unknown = 0;
   for (const [i, prediction] of texts.entries()) {
     if (isEmpty(labels[i])) continue;
-    const row = view.scored(labels[i], prediction);
+    const row = view.scored(labels[i], prediction, classes);
     if (row === undefined) {
       unknown++;
       continue;
@@ -140,16 +175,17 @@ export function scoresOfRows(
     labelled++;
     targets.push(...row.targets);
     predictions.push(...row.predictions);
+    starts.push(targets.length);
   }
-  if (labelled === 0) return undefined;
-  const classes = texts[0]!.probabilities;
+  if (targets.length === 0) return undefined;
   const fields = {
     problem,
-    labels: classes && Object.keys(classes),
+    labels: classes.length > 0 ? classes : null,
     threshold,
   };
   const names = metrics ?? labelsOf(fields).usualMetrics(targets);
-  const scores = scoresOf(problemOf(fields), names, predictions, targets);
+  const scored = problemOf(fields, Int32Array.from(starts));
+  const scores = scoresOf(scored, names, predictions, targets);
   return { labelled, unknown, scores };
 }
 

@@ -534,11 +534,16 @@ Deno.test("predict --in finds entities among the words of CoNLL files and of JSO
     );
     const found = [];
     for (const name of ["a.conll", "a.jsonl"]) {
-      const { code, stderr } = await predict([
+      const isTagged = name === "a.conll";
+      const { code, stdout, stderr } = await predict([
         ...["--adapter", adapter, "--model", model, "--text", "tokens"],
         ...["--in", path(name), "--out", path("out.jsonl")],
+        ...isTagged ? ["--label", "tags"] : [],
       ]);
       assertEquals(code, 0, stderr);
+      // All tags are O, and some words have others.
+      const scores = "2 of 2 rows have labels: entity F1 0.0 %,";
+      assertEquals(stdout.includes(scores), isTagged, stdout);
       const rows = Deno.readTextFileSync(path("out.jsonl")).trim().split("\n")
         .map((it) => JSON.parse(it));
       assertEquals(rows.map(({ tokens }) => tokens), sentences);
