@@ -53,6 +53,8 @@ const OWN: readonly (readonly [string, string])[] = [
   ["banking77_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
   ["clinc150_train.csv", "./fixtures/tiny-glue/SST-2/train.tsv"],
   ["clinc150_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
+  ["=search-train.csv", "=./fixtures/tiny-e2e/train.csv"],
+  ["=search-validation.csv", "=./fixtures/tiny-e2e/validation.csv"],
   ["=dev.csv", "=./fixtures/tiny-e2e/train.csv"],
   ["=test.csv", "=./fixtures/tiny-e2e/validation.csv"],
   ["wnut17_train.conll", "./fixtures/tiny-entities/train.conll"],

@@ -11,7 +11,7 @@ import { rankFigure } from "../../lib/report/figure.ts";
 import { formatOf, table, withInterval } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { methodTitle, ranksOf } from "../../lib/report/methods.ts";
-import type { Comparison, Report } from "../../lib/report/report.ts";
+import type { Comparison, Mistakes, Report } from "../../lib/report/report.ts";
 
 /** Where the reports and their pages are kept. */
 export const FOLDER = join(import.meta.dirname!, "../../pipelines/results");
@@ -21,7 +21,7 @@ export const Kept = z.strictObject({
   command: z.string(),
   commit: z.string(),
   machine: z.string(),
-  /** Without the losses of steps and the texts of mistakes. */
+  /** Without the losses of steps and the texts of mistakes and faults. */
   report: z.custom<Report>(),
 });
 
@@ -196,6 +196,20 @@ function withoutSeconds(comparison: Comparison): Comparison {
   };
 }
 
+/** Counts of mistakes without texts of the data, which may be anybody's. */
+function withoutTexts({ missed, ...mistakes }: Mistakes): Mistakes {
+  return {
+    ...mistakes,
+    ...missed && {
+      missed: missed.map(({ place }) => ({ place })),
+    },
+    worst: [],
+  };
+}
+
+/** A fault of data without the text that it quotes. */
+const withoutText = (fault: string) => fault.replace(/, first ".*$/, "");
+
 /** The commit of the checkout in which a report was made. */
 function commitOf(report: string): string {
   const cwd = dirname(report);
@@ -220,17 +234,18 @@ if (import.meta.main) {
     Deno.exit(2);
   }
   const path = file ?? join(FOLDER, `../../out/${name}/report/report.json`);
-  const { comparisons, ...rest }: Report = JSON.parse(
+  const { comparisons, faults, ...rest }: Report = JSON.parse(
     await Deno.readTextFile(path),
   );
   const report = {
     ...rest,
+    ...faults && { faults: faults.map(withoutText) },
     comparisons: comparisons.map((it) => idle ? it : withoutSeconds(it)).map((
       it,
     ) => ({
       ...it,
       methods: it.methods.map((method) => ({ ...method, trainings: [] })),
-      mistakes: { ...it.mistakes, worst: [] },
+      mistakes: withoutTexts(it.mistakes),
     })),
   };
   const processors = cpus();
