@@ -5,7 +5,8 @@ import {
   writeSafetensors,
 } from "../engine/safetensors/writer.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
-import { type ProblemFields, problemOf } from "../problems/registry.ts";
+import type { ProblemFields } from "../problems/problem.ts";
+import { problemOf } from "../problems/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { jsonFile, readAsWritten, writeJsonFile } from "./json_file.ts";
 import { MODEL_FILES, readModel } from "./model.ts";

@@ -1,4 +1,5 @@
-import { type ProblemFields, problemOf } from "../problems/registry.ts";
+import type { ProblemFields } from "../problems/problem.ts";
+import { problemOf } from "../problems/registry.ts";
 
 /** What the code that loads an exported adapter depends on. */
 export interface Loading extends ProblemFields {

@@ -10,7 +10,6 @@ import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import {
   count,
-  exampleOutcomes,
   exampleScorer,
   type LabelColumn,
   type Metrics,
@@ -94,10 +93,6 @@ export const classification: ProblemKind & typeof SEQUENCE = {
   ...SEQUENCE,
   name: "classification",
   metrics,
-  unnamed: (outputs) =>
-    outputs === 1
-      ? undefined
-      : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`),
   of(classes) {
     if (classes === null) {
       throw new SyntaxError(
@@ -110,11 +105,6 @@ export const classification: ProblemKind & typeof SEQUENCE = {
 
 function withClasses(classes: readonly string[]): Problem {
   const outputs = classes.length;
-  const rowsOf = (logits: Float32Array) =>
-    Array.from(
-      { length: logits.length / outputs },
-      (_, i) => logits.subarray(i * outputs, (i + 1) * outputs),
-    );
   /** The largest, the first on a tie. */
   const predicted = (row: Float32Array) =>
     row.reduce((best, it, i) => it > row[best]! ? i : best, 0);
@@ -122,34 +112,24 @@ function withClasses(classes: readonly string[]): Problem {
     ...classification,
     ...ONE_NUMBER,
     classes,
-    areNamed: !isNumbered(classes),
     inWords: (task) => `"${task}" with the classes ${classes.join(", ")}`,
-    matches: ({ classes: others }) =>
-      others.length === outputs &&
-      (isNumbered(classes) || isNumbered(others) ||
-        classes.every((label, i) => label === others[i])),
+    matches({ labels }) {
+      const others = labels ?? [];
+      if (others.length !== outputs) return false;
+      return areNumbered(classes) || areNumbered(others) ||
+        classes.every((label, i) => label === others[i]);
+    },
 
     accepts: (value) => value in classes,
 
     outputs,
     loss: "cross-entropy",
     balancedWeights: (labels) => balancedWeights(labels, outputs),
-    targetsOf: (logits) => Float32Array.from(rowsOf(logits).flatMap(softmax)),
+    targetsOf: (logits) =>
+      Float32Array.from(rowsOf(logits, outputs).flatMap(softmax)),
 
-    predictions: (logits) => Float32Array.from(rowsOf(logits), predicted),
-    confidences: (logits) =>
-      Float64Array.from(rowsOf(logits), (row) => Math.max(...softmax(row))),
-    constants(labels) {
-      const counts = countsOf(labels, outputs);
-      const present = counts
-        .flatMap((count, label) => count > 0 ? [label] : [])
-        .sort((a, b) => counts[b]! - counts[a]!);
-      return {
-        name: "always predicting the same class",
-        rows: present.map((label) => [label]),
-      };
-    },
-    outcomes: (...values) => exampleOutcomes(classes, ...values),
+    predictions: (logits) =>
+      Float32Array.from(rowsOf(logits, outputs), predicted),
     scorer: (name, labels) => exampleScorer(metrics, name, labels),
     prediction(logits): Prediction {
       const probabilities = softmax(logits);
@@ -173,9 +153,33 @@ function withClasses(classes: readonly string[]): Problem {
   };
 }
 
-/** True for the names of unnamed classes: `LABEL_0`, `LABEL_1` and so on. */
-function isNumbered(labels: readonly string[]): boolean {
-  return labels.every((label, i) => label === `LABEL_${i}`);
+/** Names of classes of which only the number is known. */
+export function numberedClasses(outputs: number): string[] {
+  return Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
+}
+
+/** True for the names of {@linkcode numberedClasses}, and for none at all. */
+export function areNumbered(classes: readonly string[]): boolean {
+  return classes.every((name, i) => name === `LABEL_${i}`);
+}
+
+/** Logits of each unit, `[units][outputs]`. */
+function rowsOf(logits: Float32Array, outputs: number): Float32Array[] {
+  return Array.from(
+    { length: logits.length / outputs },
+    (_, i) => logits.subarray(i * outputs, (i + 1) * outputs),
+  );
+}
+
+/** Probability of the most probable class of each unit, `[units]`. */
+export function confidencesOf(
+  logits: Float32Array,
+  outputs: number,
+): Float64Array {
+  return Float64Array.from(
+    rowsOf(logits, outputs),
+    (row) => Math.max(...softmax(row)),
+  );
 }
 
 /** Number of examples of each class. */

@@ -13,12 +13,10 @@ export const EMBEDDING = {
 /** What these problems have whatever their texts are. */
 export const EMBEDDED = {
   classes: [],
-  areNamed: false,
   outputs: 1,
   matches: () => true,
   targetsOf: (outputs: Float32Array) => outputs,
   predictions: (outputs: Float32Array) => outputs,
-  confidences: () => null,
   toExample: (text: Pick<Example, "text" | "pair">, index: number) => (
     { ...text, index }
   ),

@@ -26,12 +26,10 @@ export const language: ProblemKind = {
   name: "language",
   metrics: METRICS,
   lower: Object.keys(METRICS),
-  plain: Object.keys(METRICS),
   head: "language",
   autoClass: "CausalLM",
   peftTask: "CAUSAL_LM",
   hubTask: { type: "text-generation", name: "Text Generation" },
-  unnamed: () => null,
   of(labels, details) {
     if (labels === null) return after(details);
     throw new SyntaxError(
@@ -51,12 +49,10 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
     ...NUMBERS,
     inWords: (task) =>
       `${isChat ? "answers in the conversations" : "texts"} of "${task}"`,
-    isChat,
-    matches: (other) => other.isChat === isChat,
+    matches: (other) => (other.isChat === true) === isChat,
     accepts: (token) => Number.isInteger(token) && token >= 0,
     loss: "next-token",
     units: () => starts!.length - 1,
-    outcomes: () => ({ names: [], classes: 0, outcomes: [] }),
     scorer(name) {
       const metric = metricNamed(METRICS, name);
       return summedScorer(

@@ -6,7 +6,6 @@ import {
   multiLabelScorer,
 } from "./multi_label_metrics.ts";
 import type {
-  Outcomes,
   Prediction,
   Problem,
   ProblemDetails,
@@ -27,9 +26,6 @@ export const multiLabel: ProblemKind & typeof SEQUENCE = {
   name: labelListColumn.problem,
   metrics: MULTI_LABEL_METRICS,
   lower: LOWER_METRICS,
-  // A head of several outputs, of which nothing else is known, is one of
-  // classes.
-  unnamed: () => undefined,
   of(classes, details) {
     if (classes === null) {
       throw new SyntaxError(
@@ -39,9 +35,6 @@ export const multiLabel: ProblemKind & typeof SEQUENCE = {
     return withClasses(classes, details);
   },
 };
-
-/** What a label is predicted as that a text does not have, in mistakes. */
-const NOTHING = "nothing";
 
 function withClasses(
   classes: readonly string[],
@@ -63,19 +56,6 @@ function withClasses(
     targetsOf: probabilitiesOf,
 
     predictions: probabilitiesOf,
-    // The rows of predictions are probabilities themselves.
-    confidences: () => null,
-    constants(labels) {
-      const byCount = countsOf(labels, outputs)
-        .map((count, label) => ({ count, label }))
-        .sort((a, b) => b.count - a.count);
-      const rows = byCount.map((_, last) => {
-        const row = Array<number>(outputs).fill(0);
-        for (const { label } of byCount.slice(0, last + 1)) row[label] = 1;
-        return row;
-      });
-      return { name: "always predicting the same labels", rows };
-    },
     threshold,
     bestThreshold(metric, predictions, labels) {
       const sign = LOWER_METRICS.includes(metric) ? -1 : 1;
@@ -87,8 +67,6 @@ function withClasses(
       const best = scores.indexOf(Math.max(...scores));
       return { value: THRESHOLDS[best]!, score: sign * scores[best]! };
     },
-    outcomes: (predictions, labels) =>
-      outcomesOf(classes, predictions, labels, threshold),
     scorer: (name, labels) =>
       multiLabelScorer(name, labels, outputs, threshold),
     prediction(logits): Prediction {
@@ -108,42 +86,6 @@ function withClasses(
     },
     pythonOptions:
       `${ofClasses.pythonOptions}, problem_type="multi_label_classification"`,
-  };
-}
-
-/**
- * Each label that a text has or is predicted to have: as itself where both
- * agree, otherwise as nothing, which makes scores of each label those of
- * scikit-learn. Of a label that is missed, the probability is that of its
- * absence.
- */
-function outcomesOf(
-  classes: readonly string[],
-  predictions: Values,
-  labels: Values,
-  threshold: number,
-): Outcomes {
-  const nothing = classes.length;
-  const outcomes: Outcomes["outcomes"][number][] = [];
-  for (let i = 0; i < labels.length; i++) {
-    const example = Math.floor(i / classes.length);
-    const label = i % classes.length;
-    const probability = predictions[i]!;
-    const isLabelled = labels[i] === 1;
-    const isPredicted = probability >= threshold;
-    if (!isLabelled && !isPredicted) continue;
-    outcomes.push({
-      example,
-      label: isLabelled ? label : nothing,
-      prediction: isPredicted ? label : nothing,
-      probability: isPredicted ? probability : 1 - probability,
-    });
-  }
-  return {
-    names: [...classes, NOTHING],
-    classes: nothing,
-    areIndependent: true,
-    outcomes,
   };
 }
 

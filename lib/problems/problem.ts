@@ -53,49 +53,6 @@ export interface WordTag {
   readonly tag: string;
 }
 
-/** What is right or wrong in predictions, by numbers of names. */
-export interface Outcomes {
-  /** Of the classes or types, then of what is none. */
-  readonly names: readonly string[];
-  /** Number of classes or types, which have scores. */
-  readonly classes: number;
-  /**
-   * True if a unit may have several of the classes, so that none is taken for
-   * another, but is found, missed or made up.
-   */
-  readonly areIndependent?: true;
-  readonly outcomes: readonly {
-    /** Number of the unit that it is in. */
-    readonly example: number;
-    readonly label: number;
-    readonly prediction: number;
-    readonly probability: number | null;
-    /** How wrong it is, where that is not the difference to the label. */
-    readonly error?: number;
-    /** Words of the example that it is about, if not all. */
-    readonly words?:
-      | { readonly start: number; readonly end: number }
-      | undefined;
-  }[];
-  /** Of rankings, the queries above whose answers another text is ranked. */
-  readonly missed?: readonly MissedQuery[];
-}
-
-/** A query above whose answers another text is ranked. */
-export interface MissedQuery {
-  /** Number of the query among all. */
-  readonly query: number;
-  /** Number of the example with the answer that is ranked highest. */
-  readonly example: number;
-  /** Place of this answer in the ranking, from 1. */
-  readonly place: number;
-  /**
-   * Number of the example whose answer is ranked first, or beyond these of the
-   * text of the corpus.
-   */
-  readonly firstRanked: number;
-}
-
 /**
  * How a column of a user's file becomes labels. It stands apart from the
  * problem, so that the code of a training, which its key contains, has none of
@@ -175,15 +132,6 @@ export interface ProblemKind {
   /** Those of which lower values are better. */
   readonly lower?: readonly string[];
   /**
-   * True if scorers add up what they have counted once, so that all metrics can
-   * have intervals.
-   */
-  readonly isSummed?: true;
-  /** Those that are no shares of something, and are not shown times 100. */
-  readonly plain?: readonly string[];
-  /** How far the costs of its scores count padding, if not throughout. */
-  readonly padding?: string;
-  /**
    * The head that it takes of a model: one vector of outputs for a sequence, or
    * for each token, or the next token, or an embedding of each sequence.
    */
@@ -194,11 +142,6 @@ export interface ProblemKind {
   readonly peftTask: string;
   /** The task of a model card on the hub. */
   readonly hubTask: { readonly type: string; readonly name: string };
-  /**
-   * The class names for a head of this many outputs, of which nothing else is
-   * known; undefined if it is that of another problem.
-   */
-  unnamed(outputs: number): string[] | null | undefined;
   /** The problem with these classes. */
   of(labels: readonly string[] | null, details?: ProblemDetails): Problem;
 }
@@ -229,6 +172,14 @@ export interface ProblemDetails {
   readonly sequences?: number | undefined;
 }
 
+/** The fields by which an artifact names its problem and the classes of it. */
+export interface ProblemFields extends Omit<ProblemDetails, "starts"> {
+  /** Undefined in artifacts of earlier versions. */
+  readonly problem?: string | undefined;
+  /** Class names in the order of their ids; null if labels are no classes. */
+  readonly labels: readonly string[] | null;
+}
+
 /**
  * A problem: what a label is, what it takes of a model, what the model's
  * outputs say, and how that is scored and shown.
@@ -236,20 +187,13 @@ export interface ProblemDetails {
 export interface Problem extends ProblemKind {
   /** Class names in the order of their ids; empty if labels are no classes. */
   readonly classes: readonly string[];
-  /** False if there are no classes, or they have numbers only: `LABEL_0`. */
-  readonly areNamed: boolean;
   /** A task of it in messages: `"sst2" with the classes negative, positive`. */
   inWords(task: string): string;
-  /**
-   * Whether texts to write are answers in conversations; undefined for another
-   * kind.
-   */
-  readonly isChat?: boolean;
   /**
    * True if labels mean the same in another problem of this kind. Unnamed
    * classes match any names.
    */
-  matches(other: Problem): boolean;
+  matches(other: ProblemFields): boolean;
 
   /** Numbers in the row of targets of a unit. */
   readonly width: number;
@@ -293,13 +237,6 @@ export interface Problem extends ProblemKind {
    * flat.
    */
   predictions(logits: Float32Array): Float32Array;
-  /**
-   * Probability of each prediction, `[units]`; null if it has none, or rows say
-   * it.
-   */
-  confidences(logits: Float32Array): Float64Array | null;
-  /** What can be predicted for every unit without a model. */
-  constants(labels: Values): Constants;
   /** Number of units that a scorer draws from. */
   units(labels: Values): number;
   /**
@@ -316,12 +253,6 @@ export interface Problem extends ProblemKind {
     predictions: readonly Values[],
     labels: Values,
   ): { readonly value: number; readonly score: number };
-  /** What a report counts as right or wrong. */
-  outcomes(
-    predictions: Values,
-    labels: Values,
-    probabilities: Values | null,
-  ): Outcomes;
   /** What scores predictions by a metric. */
   scorer(metric: string, labels: Values): Scorer;
   /**
@@ -353,17 +284,6 @@ export interface SequenceEmbeddings {
    * each further text of a corpus.
    */
   readonly numbers: Int32Array;
-}
-
-/** Predictions that are the same for every unit. */
-export interface Constants {
-  /** What they are, in words: `always predicting the same class`. */
-  readonly name: string;
-  /**
-   * Rows of predictions, that of the most frequent label first; none if all
-   * count as a score of 0.
-   */
-  readonly rows: readonly (readonly number[])[];
 }
 
 /**
@@ -399,32 +319,10 @@ export const SEQUENCE = {
 export const NUMBERS = {
   ...ONE_NUMBER,
   classes: [],
-  areNamed: false,
   outputs: 1,
   targetsOf: (outputs: Float32Array) => outputs,
   predictions: (outputs: Float32Array) => outputs,
-  confidences: () => null,
-  constants: () => ({
-    name: "always predicting the same number",
-    rows: [],
-  }),
 } as const;
-
-/** Each example as right or wrong. */
-export function exampleOutcomes(
-  names: readonly string[],
-  predictions: Values,
-  labels: Values,
-  probabilities: Values | null,
-): Outcomes {
-  const outcomes = Array.from(labels, (label, example) => ({
-    example,
-    label,
-    prediction: predictions[example]!,
-    probability: probabilities?.[example] ?? null,
-  }));
-  return { names, classes: names.length, outcomes };
-}
 
 /** @throws {TypeError} If there is no metric of this name */
 export function metricNamed<T>(
@@ -487,17 +385,6 @@ export function summedScorer(
     }
     return score(sums);
   };
-}
-
-/** The same row of predictions for a number of units, flat. */
-export function repeatedRow(
-  row: readonly number[],
-  units: number,
-): Float64Array {
-  return Float64Array.from(
-    { length: units * row.length },
-    (_, i) => row[i % row.length]!,
-  );
 }
 
 /** Number of values that pass a test. */

@@ -1,10 +1,14 @@
 import type { HeadName } from "../engine/models/model.ts";
-import { classColumn, classification } from "./classification.ts";
+import {
+  classColumn,
+  classification,
+  numberedClasses,
+} from "./classification.ts";
 import type {
   LabelColumn,
   LabelReader,
   Problem,
-  ProblemDetails,
+  ProblemFields,
   ProblemKind,
   Values,
 } from "./problem.ts";
@@ -53,25 +57,6 @@ export const METRICS = [
  */
 export function signOf(metric: string): 1 | -1 {
   return KINDS.some(({ lower }) => lower?.includes(metric)) ? -1 : 1;
-}
-
-/** Whether a metric is a share, which is shown times 100. */
-export function isShare(metric: string): boolean {
-  return !KINDS.some(({ plain }) => plain?.includes(metric));
-}
-
-/** How far the costs of what a metric scores count padding, in words. */
-export function paddingOf(metric: string): string {
-  const kind = KINDS.find(({ metrics }) => Object.hasOwn(metrics, metric));
-  return kind?.padding ?? "including padding";
-}
-
-/** The fields by which an artifact names its problem and the classes of it. */
-export interface ProblemFields extends Omit<ProblemDetails, "starts"> {
-  /** Undefined in artifacts of earlier versions. */
-  readonly problem?: string | undefined;
-  /** Class names in the order of their ids; null if labels are no classes. */
-  readonly labels: readonly string[] | null;
 }
 
 /** A task, such as that of an artifact, with its problem. */
@@ -149,12 +134,23 @@ export function problemOfOutputs(
   outputs: number,
   head: HeadName = "sequence",
 ): { readonly problem: string; readonly labels: string[] | null } {
-  const [fields] = KINDS.filter((it) => it.head === head).flatMap((kind) => {
-    const labels = kind.unnamed(outputs);
-    return labels === undefined ? [] : [{ problem: kind.name, labels }];
-  });
-  if (fields !== undefined) return fields;
-  throw new RangeError(`A head for tokens has ${outputs} output, expected 2`);
+  switch (head) {
+    case "sequence":
+      return outputs === 1
+        ? { problem: regression.name, labels: null }
+        : { problem: classification.name, labels: numberedClasses(outputs) };
+    case "tokens":
+      if (outputs > 1) {
+        return { problem: tokens.name, labels: numberedClasses(outputs) };
+      }
+      throw new RangeError(
+        `A head for tokens has ${outputs} output, expected 2`,
+      );
+    case "language":
+      return { problem: language.name, labels: null };
+    case "embedding":
+      return { problem: retrieval.name, labels: null };
+  }
 }
 
 /**
@@ -198,7 +194,7 @@ export function areSameLabels(a: ProblemFields, b: ProblemFields): boolean {
   const areEmbeddings = [problem, other]
     .every(({ head }) => head === "embedding");
   return areEmbeddings ||
-    problem.name === other.name && problem.matches(other);
+    problem.name === other.name && problem.matches(b);
 }
 
 /**

@@ -1,7 +1,6 @@
 import { faultsOf } from "../data/faults.ts";
 import { describeValue, toNumber } from "../data/labels.ts";
 import {
-  exampleOutcomes,
   exampleScorer,
   type LabelColumn,
   type Metrics,
@@ -76,7 +75,6 @@ export const regression: ProblemKind & typeof SEQUENCE = {
   ...SEQUENCE,
   name: "regression",
   metrics: CORRELATIONS,
-  unnamed: (outputs) => outputs === 1 ? null : undefined,
   of(labels) {
     if (labels === null) return problem;
     throw new SyntaxError('A regression has no classes: "labels" must be null');
@@ -85,14 +83,12 @@ export const regression: ProblemKind & typeof SEQUENCE = {
 
 const problem: Problem = {
   ...regression,
-  // Any number has the same correlation, which is taken as 0.
   ...NUMBERS,
   inWords: (task) => `the regression "${task}"`,
   matches: () => true,
 
   accepts: Number.isFinite,
   loss: "squared-error",
-  outcomes: (...values) => exampleOutcomes([], ...values),
   scorer: (name, labels) => exampleScorer(CORRELATIONS, name, labels),
   prediction: ([score]) => ({
     label: null,

@@ -3,7 +3,6 @@ import type { Row } from "../data/table.ts";
 import { EMBEDDED, EMBEDDING, product, unitRows } from "./embedding.ts";
 import {
   type LabelColumn,
-  type Outcomes,
   type Problem,
   type ProblemDetails,
   type ProblemKind,
@@ -39,9 +38,6 @@ export const retrieval: ProblemKind = {
   ...EMBEDDING,
   name: "retrieval",
   metrics: RETRIEVAL_METRICS,
-  isSummed: true,
-  // An embedding of which nothing else is known.
-  unnamed: () => null,
   of(labels, details) {
     if (labels === null) return withTexts(details);
     throw new SyntaxError(
@@ -60,12 +56,9 @@ function withTexts({ sequences = PAIR }: ProblemDetails = {}): Problem {
     accepts: (value) => Number.isInteger(value) && value >= 0,
     loss: "multiple-negatives-ranking",
     symmetricLoss: "multiple-negatives-symmetric-ranking",
-    constants: () => ({ name: "finding nothing", rows: [] }),
     units: (targets) => queriesOf(targets, sequences).length,
     fromEmbeddings: (embeddings, targets) =>
       rankings(embeddings, targets, sequences),
-    outcomes: (predictions, targets) =>
-      outcomesOf(predictions, queriesOf(targets, sequences)),
     scorer: (metric, targets) =>
       rankingScorer(metric, queriesOf(targets, sequences)),
   };
@@ -82,7 +75,7 @@ interface Query {
  *
  * @param targets Numbers of texts, `[examples, sequences]`
  */
-function queriesOf(targets: Values, sequences: number): Query[] {
+export function queriesOf(targets: Values, sequences: number): Query[] {
   const queries = new Map<number, Map<number, number>>();
   for (let i = 0; i < targets.length / sequences; i++) {
     const query = targets[i * sequences]!;
@@ -165,34 +158,28 @@ function rankings(
   return predictions;
 }
 
+/** What is predicted of an example, as {@linkcode PREDICTED} says. */
+export function rankingAt(
+  predictions: Values,
+  example: number,
+): { readonly place: number; readonly wrong: number } {
+  const place = predictions[example * PREDICTED]!;
+  return { place, wrong: predictions[example * PREDICTED + 1]! };
+}
+
 /** Scores the rankings of queries, of which a metric is the mean. */
 function rankingScorer(metric: string, queries: readonly Query[]): Scorer {
   return summedScorer(
     { units: queries.length, width: 2 },
     (predictions) => {
       const places = queries.map(({ answers }) =>
-        Int32Array.from(answers, (i) => predictions[i * PREDICTED]!).sort()
+        Int32Array.from(answers, (i) => rankingAt(predictions, i).place).sort()
       );
       return Array.from(retrievalScores(metric, places))
         .flatMap((score) => [score, 1]);
     },
     ([sum, count]) => sum! / count!,
   );
-}
-
-/** The queries above whose answers another text is ranked. */
-function outcomesOf(
-  predictions: Values,
-  queries: readonly Query[],
-): Outcomes {
-  const placeOf = (i: number) => predictions[i * PREDICTED]!;
-  const missed = queries.flatMap(({ answers }, query) => {
-    const best = answers.reduce((a, b) => placeOf(b) < placeOf(a) ? b : a);
-    const place = placeOf(best);
-    const firstRanked = predictions[best * PREDICTED + 1]!;
-    return place === 1 ? [] : [{ query, example: best, place, firstRanked }];
-  });
-  return { names: [], classes: 0, outcomes: [], missed };
 }
 
 /** The texts of a row, as {@linkcode answerColumn} reads them. */

@@ -6,16 +6,13 @@ import {
   exampleScorer,
   type LabelColumn,
   type Metrics,
-  NUMBERS,
   ONE_NUMBER,
-  type Outcomes,
   type Problem,
   type ProblemKind,
   type SequenceEmbeddings,
   throwFaults,
-  type Values,
 } from "./problem.ts";
-import { CORRELATIONS, ranks } from "./regression.ts";
+import { CORRELATIONS } from "./regression.ts";
 
 /** Metrics of the cosines of pairs, by the names of sentence-transformers. */
 const METRICS: Metrics = {
@@ -30,7 +27,6 @@ export const similarity: ProblemKind = {
   ...EMBEDDING,
   name: "similarity",
   metrics: METRICS,
-  unnamed: () => undefined,
   of(labels) {
     if (labels === null) return problem;
     throw new SyntaxError(
@@ -46,10 +42,8 @@ const problem: Problem = {
   inWords: (task) => `pairs of texts with scores, "${task}"`,
   accepts: Number.isFinite,
   loss: "cosent",
-  constants: NUMBERS.constants,
   units: (labels) => labels.length,
   fromEmbeddings: cosines,
-  outcomes,
   scorer: (name, labels) => exampleScorer(METRICS, name, labels),
 };
 
@@ -62,26 +56,6 @@ function cosines({ values, numbers }: SequenceEmbeddings): Float32Array {
     (_, pair) =>
       product(rows[numbers[2 * pair]!]!, rows[numbers[2 * pair + 1]!]!),
   );
-}
-
-/**
- * Pairs that are wrong by the share of all pairs between their places by score
- * and by cosine.
- */
-function outcomes(predictions: Values, labels: Values): Outcomes {
-  const byScore = ranks(labels);
-  const byCosine = ranks(predictions);
-  return {
-    names: [],
-    classes: 0,
-    outcomes: Array.from(labels, (label, example) => ({
-      example,
-      label,
-      prediction: predictions[example]!,
-      probability: null,
-      error: Math.abs(byScore[example]! - byCosine[example]!) / labels.length,
-    })),
-  };
 }
 
 /** Two texts and their score, as {@linkcode scoredPairColumn} reads them. */

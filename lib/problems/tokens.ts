@@ -3,7 +3,7 @@ import { repeatedRows } from "../data/faults.ts";
 import { MAX_CLASSES } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
-import { classification } from "./classification.ts";
+import { classification, confidencesOf } from "./classification.ts";
 import {
   entitiesInText,
   entitiesOf,
@@ -19,7 +19,6 @@ import {
 } from "./entities.ts";
 import {
   type LabelColumn,
-  type Outcomes,
   type Problem,
   type ProblemDetails,
   type ProblemKind,
@@ -60,7 +59,6 @@ export const tokens: ProblemKind = {
   autoClass: "TokenClassification",
   peftTask: "TOKEN_CLS",
   hubTask: { type: "token-classification", name: "Token Classification" },
-  unnamed: (outputs) => classification.unnamed(outputs),
   of: (labels, details) => withClasses(labels ?? [], details),
 };
 
@@ -68,23 +66,11 @@ function withClasses(
   classes: readonly string[],
   { words: form, starts }: ProblemDetails = {},
 ): Problem {
-  const scheme = schemeOf([classes]);
   const ofWords = classification.of(classes);
-  const read = (labels: Values, isStrict = false) =>
-    entitiesOf(Array.from(labels, (it) => classes[it]!), scheme, isStrict);
-  const types = new Set(
-    classes.flatMap((_, label) => read([label])).map(({ type }) => type),
-  );
   const wordsOf = (text: number) =>
     Array.from(
       { length: starts![text + 1]! - starts![text]! },
       (_, i) => starts![text]! + i,
-    );
-  /** The entities of each text. */
-  const ofTexts = (labels: Values, isStrict = false) =>
-    Array.from(
-      { length: starts!.length - 1 },
-      (_, text) => read(wordsOf(text).map((i) => labels[i]!), isStrict),
     );
   return {
     ...ofWords,
@@ -97,24 +83,15 @@ function withClasses(
       }
       const { of, isStrict } =
         ENTITY_METRICS[name as keyof typeof ENTITY_METRICS];
-      const labelled = ofTexts(labels, isStrict);
+      const entitiesIn = (values: Values) =>
+        entitiesByText(values, classes, starts!, isStrict);
+      const labelled = entitiesIn(labels);
       return summedScorer(
         { units: labelled.length, width: 3 },
-        (predictions) => entityCounts(labelled, ofTexts(predictions, isStrict)),
+        (predictions) => entityCounts(labelled, entitiesIn(predictions)),
         (counts) => entityScore(counts)[of],
       );
     },
-    outcomes: (predictions, labels, probabilities) =>
-      outcomesOf(
-        types,
-        ofTexts(labels),
-        ofTexts(predictions),
-        (text, { start, end }) => {
-          const words = wordsOf(text).slice(start, end);
-          const sum = words.reduce((sum, i) => sum + probabilities![i]!, 0);
-          return sum / words.length;
-        },
-      ),
     toExample: (it, index) => ({
       ...it,
       index,
@@ -127,7 +104,7 @@ function withClasses(
         text,
         readWords(words!, read),
         Array.from(ofWords.predictions(logits), (it) => classes[it]!),
-        ofWords.confidences(logits)!,
+        confidencesOf(logits, classes.length),
         classes,
       ).map((entity) => ({
         ...entity,
@@ -140,58 +117,24 @@ function withClasses(
 }
 
 /**
- * What a label or a prediction is where no entity has exactly these words: one
- * that overlaps, or none.
+ * The entities of each text.
+ *
+ * @param labels Class numbers of the words of all texts
+ * @param starts Where those of each text start, `[texts + 1]`
  */
-const BORDER = "another border";
-const NOTHING = "nothing";
-
-/**
- * Entities beside those predicted with the same words, by type: one that has no
- * counterpart was missed, or was made up.
- */
-function outcomesOf(
-  types: ReadonlySet<string>,
-  labelled: readonly (readonly Entity[])[],
-  predicted: readonly (readonly Entity[])[],
-  probability: (text: number, entity: Entity) => number,
-): Outcomes {
-  const names = [...types, BORDER, NOTHING];
-  const typeOf = ({ type }: Entity) => names.indexOf(type);
-  /** The type of the counterpart of an entity, by number. */
-  const beside = ({ start, end }: Entity, all: readonly Entity[]) => {
-    const overlapping = all.filter((it) => it.start < end && start < it.end);
-    const same = overlapping.find((it) => it.start === start && it.end === end);
-    if (same !== undefined) return typeOf(same);
-    // The names after the types.
-    return overlapping.length > 0 ? types.size : types.size + 1;
-  };
-  const outcomes: Outcomes["outcomes"][number][] = [];
-  for (const [example, entities] of labelled.entries()) {
-    const predictions = predicted[example]!;
-    for (const words of entities) {
-      outcomes.push({
-        words,
-        label: typeOf(words),
-        prediction: beside(words, predictions),
-        example,
-        probability: probability(example, words),
-      });
-    }
-    for (const words of predictions) {
-      const label = beside(words, entities);
-      // Of one with the same words, the label has its outcome already.
-      if (label < types.size) continue;
-      outcomes.push({
-        words,
-        label,
-        prediction: typeOf(words),
-        example,
-        probability: probability(example, words),
-      });
-    }
-  }
-  return { names, classes: types.size, outcomes };
+export function entitiesByText(
+  labels: Values,
+  classes: readonly string[],
+  starts: Int32Array,
+  isStrict = false,
+): Entity[][] {
+  const scheme = schemeOf([classes]);
+  const tags = Array.from(labels, (label) => classes[label]!);
+  return Array.from(
+    { length: starts.length - 1 },
+    (_, text) =>
+      entitiesOf(tags.slice(starts[text], starts[text + 1]), scheme, isStrict),
+  );
 }
 
 /** The tagged text of a row that {@linkcode tagColumn} has read. */

@@ -1,9 +1,9 @@
 import { methodName } from "../engine/schedules/registry.ts";
-import { count, repeatedRow } from "../problems/problem.ts";
-import { isShare } from "../problems/registry.ts";
-import { formatOf, metricInWords, withInterval } from "./format.ts";
+import { count } from "../problems/problem.ts";
+import { formatOf, isShare, metricInWords, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
+import { repeatedRow, viewOf } from "./problem_views.ts";
 import type {
   Average,
   Comparison,
@@ -167,10 +167,11 @@ function checkComparable(
  * null without such constants.
  */
 function majorityOf(
-  { labels, problem }: Result,
+  result: Result,
   metrics: readonly string[],
 ): Comparison["majority"] {
-  const [row] = problem.constants(labels).rows;
+  const { labels, problem } = result;
+  const [row] = viewOf(problem).constants(result).rows;
   if (row === undefined) return null;
   const constant = repeatedRow(row, labels.length / problem.width);
   return Object.fromEntries(

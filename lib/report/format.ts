@@ -1,4 +1,3 @@
-import { isShare } from "../problems/registry.ts";
 import { methodTitle, type NamedMethod, ranksOf } from "./methods.ts";
 import type { Axis, Interval } from "./report.ts";
 
@@ -105,6 +104,14 @@ const METRIC_NAMES: Readonly<Record<string, string>> = {
   rouge_l: "ROUGE-L",
   nist: "NIST",
 };
+
+/** Metrics that are no shares of something. */
+const NO_SHARES = ["loss", "perplexity", "nist"];
+
+/** Whether a metric is a share, which is shown times 100. */
+export function isShare(metric: string): boolean {
+  return !NO_SHARES.includes(metric);
+}
 
 /** A metric in a sentence: `accuracy`, `Pearson correlation`. */
 export function metricInWords(metric: string): string {

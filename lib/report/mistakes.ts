@@ -1,5 +1,5 @@
 import { percent, plain, table, titleOf } from "./format.ts";
-import type { Outcomes } from "../problems/problem.ts";
+import { type Outcome, type Outcomes, viewOf } from "./problem_views.ts";
 import type { Result, Text } from "./result.ts";
 import type {
   ClassScore,
@@ -13,8 +13,6 @@ import { resultsAt } from "./summarize.ts";
 /** Number of mistakes that a report lists. */
 const LISTED = 10;
 
-type Prediction = Outcomes["outcomes"][number];
-
 /**
  * What a method gets wrong at a rank: counts over all its seeds, and the
  * mistakes with the highest probability, or the largest error of a regression,
@@ -26,13 +24,14 @@ export function mistakesOf(
   { method, rank }: { readonly method: number; readonly rank: number },
   results: readonly Result[],
 ): Mistakes {
-  const { labels, problem, texts } = results[0]!;
-  const outcomesBySeed = resultsAt(results, rank).map((scored) =>
-    problem.outcomes(scored.predictions, labels, scored.probabilities)
-  );
+  const [first] = results as [Result];
+  const { texts } = first;
+  const { outcomes } = viewOf(first.problem);
+  const outcomesBySeed = resultsAt(results, rank)
+    .map((scored) => outcomes(first, scored));
   const { names, classes, areIndependent } = outcomesBySeed[0]!;
   const predicted = outcomesBySeed.flatMap(({ outcomes }) => outcomes);
-  const weight = ({ label, prediction, probability, error }: Prediction) =>
+  const weight = ({ label, prediction, probability, error }: Outcome) =>
     error ?? probability ?? Math.abs(prediction - label);
   const wrong = predicted.filter((it) => it.prediction !== it.label)
     .sort((a, b) => weight(b) - weight(a) || a.example - b.example);
@@ -52,7 +51,7 @@ export function mistakesOf(
     rank,
     classes: classes > 0 ? classScores(names, classes, predicted) : null,
     ...areIndependent && { areIndependent },
-    ...missedOf(outcomesBySeed, results[0]!),
+    ...missedOf(outcomesBySeed, first),
   };
   const others = names.slice(classes);
   return others.length === 0
@@ -99,7 +98,7 @@ const MAX_BEFORE = 60;
  */
 function shownText(
   { text, pair, words, others }: Text,
-  marked: Prediction["words"],
+  marked: Outcome["words"],
 ): Pick<Mistake, "text" | "pair"> {
   if (words === undefined || marked === undefined) {
     const second = pair ?? others?.[0];

@@ -31,6 +31,11 @@ export interface Result {
    */
   readonly labels: ArrayLike<number>;
   readonly problem: Problem;
+  /**
+   * Of texts whose words have labels, where those of each text start,
+   * `[texts + 1]`; absent for other problems.
+   */
+  readonly starts?: Int32Array;
   /** True if the problem's threshold is the best one for these examples. */
   readonly isBestThreshold?: true;
   /**

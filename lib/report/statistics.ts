@@ -1,7 +1,7 @@
 import { quantileNormal } from "vega-statistics";
 import { splitMix32 } from "../engine/random.ts";
 import type { Scorer } from "../problems/problem.ts";
-import { isShare } from "../problems/registry.ts";
+import { isShare } from "./format.ts";
 import type { Axis, Interval, RankEvidence, Recommendation } from "./report.ts";
 
 /** Arithmetic mean; NaN for no values. */

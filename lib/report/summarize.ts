@@ -1,8 +1,9 @@
 import { methodName, roleOf } from "../engine/schedules/registry.ts";
-import { repeatedRow, type Scorer } from "../problems/problem.ts";
+import type { Scorer } from "../problems/problem.ts";
 import { signOf } from "../problems/registry.ts";
 import type { TextBaseline } from "../problems/writing.ts";
 import { methodKey, ranksOf } from "./methods.ts";
+import { repeatedRow, viewOf } from "./problem_views.ts";
 import type {
   CostSummary,
   Interval,
@@ -76,7 +77,9 @@ export function methodsOf(
   /** Undefined for a loss, which has no chance baseline. */
   readonly constant: Constant | undefined;
 } {
-  const { labels, problem } = results[0]!;
+  const [result] = results as [Result];
+  const { labels, problem } = result;
+  const view = viewOf(problem);
   const sign = signOf(main);
   const units = problem.units(labels);
   const scorer = problem.scorer(main, labels);
@@ -90,7 +93,7 @@ export function methodsOf(
   const trainings = groups.map((group) =>
     ranksOf(group).map((rank) => trainingsAt(group, rank))
   );
-  const best = bestConstant(results[0]!, scorer);
+  const best = bestConstant(result, scorer);
   // One bootstrap for all, so that their replicates are paired.
   const means = replicatesOf([
     ...trainings.flat(),
@@ -105,7 +108,7 @@ export function methodsOf(
     const ownMeans = means.slice(start, start + ranks.length);
     start += ranks.length;
     const redrawn = new Map<string, Float64Array[]>();
-    const otherMeans = problem.isSummed
+    const otherMeans = view.isSummed
       ? others.map((name) =>
         [
           name,
@@ -132,7 +135,7 @@ export function methodsOf(
   });
   if (sign < 0) return { methods, constant: undefined };
   const constant: Constant = {
-    name: best?.name ?? problem.constants(labels).name,
+    name: best?.name ?? view.constants(result).name,
     score: best === undefined ? 0 : scorer()(best.predictions),
     means: means[start] ?? new Float64Array(replicates),
   };
@@ -144,11 +147,12 @@ export function methodsOf(
  * tie: of constants the smallest; undefined if the problem has none.
  */
 function bestConstant(
-  { labels, problem, baselines = [] }: Result,
+  result: Result,
   scorer: Scorer,
 ): TextBaseline | undefined {
+  const { labels, problem, baselines = [] } = result;
   const score = scorer();
-  const { name, rows } = problem.constants(labels);
+  const { name, rows } = viewOf(problem).constants(result);
   const constants = rows.toSorted(([a], [b]) => a! - b!).map((row) => ({
     name,
     predictions: repeatedRow(row, labels.length / problem.width),

@@ -1,4 +1,4 @@
-import { paddingOf, signOf } from "../problems/registry.ts";
+import { signOf } from "../problems/registry.ts";
 import {
   capitalized,
   exactPercent,
@@ -16,6 +16,7 @@ import {
 } from "./format.ts";
 import { ranksOf } from "./methods.ts";
 import { eachAxis } from "./statistics.ts";
+import { paddingOf } from "./problem_views.ts";
 import type {
   Comparison,
   CostSummary,

@@ -5,6 +5,7 @@ import { type PeftAdapter, readPeft, toAdapter } from "../peft/import.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { areNumbered } from "../problems/classification.ts";
 import {
   areSameLabels,
   checkSameLabels,
@@ -101,9 +102,8 @@ async function taskOf(
     checkSameLabels(exported ?? numbered, info);
     if (labelled) checkSameLabels({ ...numbered, ...labelled }, info);
   }
-  const named = [labelled, info, exported].find((it) =>
-    it && problemOf(it).areNamed
-  );
+  const named = [labelled, info, exported]
+    .find((it) => it && !areNumbered(problemOf(it).classes));
   return {
     ...named ?? info ?? exported ?? unnamed,
     words: (info ?? exported)?.words,

@@ -47,6 +47,7 @@ import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
 import { distinguished } from "../report/methods.ts";
 import { renderPage } from "../report/page.ts";
+import { viewOf } from "../report/problem_views.ts";
 import type { Report } from "../report/report.ts";
 import type { Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
@@ -136,15 +137,16 @@ async function readResults(
   const made = originsOf(adapter, trainings);
   const origin = made.pop()!;
   const { logits, labels, words } = readOutputs(artifact.path);
-  const { predictions, confidences } = problemOf(info);
+  const problem = problemOf(info, words?.starts);
+  const { confidences } = viewOf(problem);
   const size = logits.length / info.ranks.length;
   const ranks = info.ranks.map(({ rank, metrics }, i) => {
     const ofRank = logits.subarray(i * size, (i + 1) * size);
     return {
       rank,
       metrics,
-      predictions: predictions(ofRank),
-      probabilities: confidences(ofRank),
+      predictions: problem.predictions(ofRank),
+      probabilities: confidences?.(ofRank, problem.outputs) ?? null,
     };
   });
   const result: Result = {
@@ -153,7 +155,8 @@ async function readResults(
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
     labels,
-    problem: problemOf(info, words?.starts),
+    problem,
+    ...words && { starts: words.starts },
     ...await baselinesOf(info, data),
     texts: await textsOf(artifact, info, { labels, words }, data),
     ranks,

@@ -13,6 +13,11 @@ import {
   scoresOf,
 } from "../../lib/problems/registry.ts";
 
+const CLASSES = ["a", "b", "c", "d"];
+
+/** Problems whose labels are classes. */
+const WITH_CLASSES = ["classification", "tokens"];
+
 /** Scores by metrics of any problem, each by its own. */
 function computeMetrics(
   names: readonly string[],
@@ -25,7 +30,7 @@ function computeMetrics(
       const kind = problemNamed(name);
       const own = names.filter((it) => it in kind.metrics);
       if (own.length === 0) return {};
-      const problem = kind.of(kind.unnamed(name === "regression" ? 1 : 4)!);
+      const problem = kind.of(WITH_CLASSES.includes(name) ? CLASSES : null);
       return scoresOf(problem, own, predictions, labels);
     }),
   );

@@ -77,15 +77,9 @@ Deno.test("balancedWeights() of several labels are the texts without a label for
   assertEquals(problem.balancedWeights!(given), [1 / 3, 3, 1]);
 });
 
-Deno.test("constants() of several labels predict the most frequent ones, one more each time", () => {
-  const { rows } = problem.constants([0, 1, 0, 1, 1, 0]);
-  assertEquals(rows, [[0, 1, 0], [1, 1, 0], [1, 1, 1]]);
-});
-
 Deno.test("problems of several labels match those with the same labels in the same order", () => {
-  const other = problemOf({ problem: "multi-label", labels: ["b", "a", "c"] });
-  assert(problem.matches(problem));
-  assert(!problem.matches(other));
+  assert(problem.matches({ labels: ["a", "b", "c"] }));
+  assert(!problem.matches({ labels: ["b", "a", "c"] }));
 });
 
 Deno.test("bestThreshold() is the one by which the predictions have the highest mean score, the lowest loss", () => {

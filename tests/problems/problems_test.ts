@@ -88,12 +88,6 @@ Deno.test("a prediction of a score is the output itself", () => {
   assertEquals(prediction, score);
 });
 
-Deno.test("constants() has the classes that occur, the most frequent first, and no scores", () => {
-  const { constants } = problemOf({ labels: ["a", "b", "c"] });
-  assertEquals(constants([2, 2, 0]).rows, [[2], [0]]);
-  assertEquals(similarity.constants([1, 2]).rows, []);
-});
-
 Deno.test("each problem has a name and metrics of its own", () => {
   const kinds = PROBLEMS.map(problemNamed);
   for (const own of ["name", "metrics"] as const) {

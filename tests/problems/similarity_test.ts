@@ -32,9 +32,6 @@ Deno.test("pairs with scores are predicted by their cosines, and scored by the o
     [5, 4, 1, 0.5],
   );
   assertAlmostEquals(scores.spearman_cosine!, 1, 1e-12);
-  // The second pair has the third place by score and the first by cosine.
-  const { outcomes } = similarity.outcomes(predictions, [5, 0, 1, 4], null);
-  assertEquals(outcomes.map(({ error }) => error), [0, 0.5, 0, 0.5]);
 });
 
 /** Numbers of the queries and answers of examples, and the angle of each text. */
@@ -73,16 +70,6 @@ Deno.test("an answer has its place in the ranking of its query among the answers
     1e-12,
   );
   assertAlmostEquals(score("accuracy@1", [2, 2, 0]), 1 / 3, 1e-12);
-});
-
-Deno.test("outcomes of rankings are the queries above whose answers another text is ranked, with that text", () => {
-  const predictions = retrieval.fromEmbeddings!(
-    atAngles(TARGETS.map((text) => ANGLE[text]!)),
-    TARGETS,
-  );
-  const { missed, outcomes } = retrieval.outcomes(predictions, TARGETS, null);
-  assertEquals(outcomes, []);
-  assertEquals(missed, [{ query: 2, example: 4, place: 2, firstRanked: 1 }]);
 });
 
 Deno.test("answers are ranked among further texts of a corpus, each different one once", () => {

@@ -25,34 +25,6 @@ Deno.test("the scorer of tokens scores entities of any draw of texts, and words"
   assertEquals(problem.units(LABELS), 3);
 });
 
-Deno.test("the outcomes of tokens tell missed, made up and wrongly typed entities and other borders apart", () => {
-  const { names, classes, outcomes } = problem.outcomes(
-    PREDICTIONS,
-    LABELS,
-    PREDICTIONS.map(() => 0.5),
-  );
-  assertEquals([names, classes], [
-    ["LOC", "PER", "another border", "nothing"],
-    2,
-  ]);
-  assertEquals(
-    outcomes.map(({ example, label, prediction, words }) => [
-      example,
-      names[label],
-      names[prediction],
-      words!.start,
-      words!.end,
-    ]),
-    [
-      [0, "PER", "another border", 0, 2],
-      [0, "LOC", "LOC", 3, 4],
-      [0, "another border", "PER", 0, 1],
-      [1, "nothing", "PER", 0, 1],
-      [2, "LOC", "PER", 0, 2],
-    ],
-  );
-});
-
 Deno.test("the prediction of a text has its entities in characters as Python counts them", () => {
   const tokens = problemOf(FIELDS);
   const text = "\u{1f600} Anna saw";

@@ -121,10 +121,9 @@ Deno.test("classesText() shows what many classes are mistaken for instead of a m
 
 Deno.test("mistakesOf() marks the words of a mistake, and starts a long sentence shortly before them", () => {
   const before = "w ".repeat(100);
-  const problem = problemOf(
-    { problem: "tokens", labels: ["O", "B-x"] },
-    Int32Array.of(0, 101, 102),
-  );
+  const starts = Int32Array.of(0, 101, 102);
+  const tags = { problem: "tokens", labels: ["O", "B-x"] };
+  const problem = problemOf(tags, starts);
   const words = Array.from({ length: 101 }, (_, i) => [2 * i, 2 * i + 1]);
   const labels = [...Array<number>(100).fill(0), 1, 0];
   const result = predicted(
@@ -132,6 +131,7 @@ Deno.test("mistakesOf() marks the words of a mistake, and starts a long sentence
     labels.map((it, i) => i < 100 ? it : 1 - it),
     {
       problem,
+      starts,
       texts: [
         { text: `${before}X and so on`, words: words as [number, number][] },
         { text: "short", words: [[0, 5]] },

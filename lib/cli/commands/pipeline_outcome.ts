@@ -1,7 +1,7 @@
 /** Exit code, report pages and last lines of a run. */
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import type { HeadName } from "../../engine/models/model.ts";
-import type { ProblemFields } from "../../problems/registry.ts";
+import type { ProblemFields } from "../../problems/problem.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Comparison, Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";

@@ -4,7 +4,8 @@ import type { Classification } from "../../artifacts/predictions.ts";
 import { toNumber } from "../../data/labels.ts";
 import type { Event } from "../../scheduler/events.ts";
 import { printable } from "../../pipeline/faults.ts";
-import { type ProblemFields, problemOf } from "../../problems/registry.ts";
+import type { ProblemFields } from "../../problems/problem.ts";
+import { problemOf } from "../../problems/registry.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
 import {
   Arguments,

@@ -8,11 +8,10 @@ import { isEmpty } from "../../data/labels.ts";
 import type { Row } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { markedLabels } from "../../problems/label_lists.ts";
-import { throwFaults } from "../../problems/problem.ts";
+import { type ProblemFields, throwFaults } from "../../problems/problem.ts";
 import {
   columnOf,
   labelsOf,
-  type ProblemFields,
   problemOf,
   scoresOf,
 } from "../../problems/registry.ts";
