@@ -246,7 +246,14 @@ Deno.test("the examples of commands that read a stage name a single one", async 
       const [command] = line.replace("--out", "--to").split(" <");
       const words = command!.match(/"[^"]*"|\S+/g)!
         .map((it) => it.replaceAll('"', ""));
-      const { stderr } = await callHere(name, ...words, "--out", own);
+      // Its default data are not part of the project.
+      const data = words[0] === "retrieval"
+        ? [
+          ...["-S", "train=./fixtures/tiny-e2e/train.csv"],
+          ...["-S", "validation=./fixtures/tiny-e2e/validation.csv"],
+        ]
+        : [];
+      const { stderr } = await callHere(name, ...words, ...data, "--out", own);
       assertMatch(stderr, /^Stage ".*" has no result yet:\n/m, line);
       checked++;
     }
