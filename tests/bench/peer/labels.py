@@ -60,7 +60,8 @@ def main(model, train, validation, text, labels, separator, threshold, max_lengt
         batches += of_epoch
     base = AutoModelForSequenceClassification.from_pretrained(
         model, num_labels=len(classes), problem_type="multi_label_classification", dtype=torch.float32)
-    peft = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=alpha, lora_dropout=0.0))
+    peft = get_peft_model(base, LoraConfig(
+        task_type="SEQ_CLS", r=rank, lora_alpha=alpha, lora_dropout=0.0, modules_to_save=["classifier", "pooler"]))
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     parameters = [parameter for parameter in peft.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
