@@ -40,6 +40,13 @@ const QUICK = [
   "status",
 ];
 
+/** A table whose texts have several labels. */
+const withLabels = join(out, "labels.csv");
+await Deno.writeTextFile(
+  withLabels,
+  "sentence,labels\n" + "a good film,good|film\na bad scene,bad\n".repeat(20),
+);
+
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
   ["GLUE", "./fixtures/tiny-glue"],
@@ -59,6 +66,8 @@ const OWN: readonly (readonly [string, string])[] = [
   ["=test.csv", "=./fixtures/tiny-e2e/validation.csv"],
   ["wnut17_train.conll", "./fixtures/tiny-entities/train.conll"],
   ["wnut17_dev.conll", "./fixtures/tiny-entities/validation.conll"],
+  ["=goemotions-8000.csv", `=${withLabels}`],
+  ["=goemotions_test.csv", `=${withLabels}`],
   ["text=text", "text=sentence"],
   ["label=category", "label=label"],
   ["label=intent", "label=label"],
