@@ -12,6 +12,7 @@ import type {
   ProblemKind,
   Values,
 } from "./problem.ts";
+import { groupColumn, groups } from "./groups.ts";
 import { labelListColumn } from "./label_lists.ts";
 import { completionColumn, language } from "./language.ts";
 import { multiLabel } from "./multi_label.ts";
@@ -31,6 +32,7 @@ const KINDS: readonly ProblemKind[] = [
   writing,
   similarity,
   retrieval,
+  groups,
 ];
 
 /** The column of each kind. */
@@ -42,6 +44,7 @@ const COLUMNS: readonly LabelColumn[] = [
   completionColumn,
   scoredPairColumn,
   answerColumn,
+  groupColumn,
 ];
 
 /** Names of the kinds. */
@@ -173,7 +176,7 @@ export function checkSameLabels(
     language: `that fetch-data reads by "${
       isChat ? "messages" : "completion"
     }"`,
-    embedding: 'that fetch-data reads by "positive"',
+    embedding: 'that fetch-data reads by "positive" or "group"',
   };
   const remedy = remedies[problemOf(trained).head] ??
     "with the same classes in the same order";

@@ -72,13 +72,12 @@ function missedOf(
   const worst = all.toSorted((a, b) => b.place - a.place || a.query - b.query);
   const perQuery = Map.groupBy(worst, ({ query }) => query).values();
   const missed = [...perQuery].slice(0, LISTED).map(([it]): MissedQuery => {
-    const { place, example, firstRanked } = it!;
+    const { place, example, answer, firstRanked } = it!;
     if (texts === undefined) return { place };
-    const { text, others } = texts[example]!;
     return {
       place,
-      query: text,
-      answer: others![0]!,
+      query: texts[example]!.text,
+      answer: texts[answer]!.others![0]!,
       firstRanked: texts[firstRanked]!.others![0]!,
     };
   });

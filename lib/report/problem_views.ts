@@ -7,6 +7,7 @@ import { entitiesOf, type Entity, schemeOf } from "../problems/entities.ts";
 import { count } from "../problems/problem.ts";
 import { problemNamed } from "../problems/registry.ts";
 import { ranks } from "../problems/regression.ts";
+import { nearestAt } from "../problems/groups.ts";
 import { queriesOf, rankingAt } from "../problems/retrieval.ts";
 import { entitiesByText } from "../problems/tokens.ts";
 import type { RankResult, Result } from "./result.ts";
@@ -70,8 +71,10 @@ export interface Outcome {
 export interface MissedAnswer {
   /** Number of the query among all. */
   readonly query: number;
-  /** Number of the example with the answer that is ranked highest. */
+  /** Number of an example with this query. */
   readonly example: number;
+  /** Number of the example with the answer that is ranked highest. */
+  readonly answer: number;
   /** Place of this answer in the ranking, from 1. */
   readonly place: number;
   /**
@@ -154,6 +157,8 @@ const retrieval: ProblemView = {
   isSummed: true,
 };
 
+const groups: ProblemView = { ...retrieval, outcomes: groupOutcomes };
+
 /** By the problem's name. */
 const VIEWS: Readonly<Record<string, ProblemView>> = {
   classification,
@@ -164,6 +169,7 @@ const VIEWS: Readonly<Record<string, ProblemView>> = {
   writing,
   similarity,
   retrieval,
+  groups,
 };
 
 /** What a report counts of a problem. */
@@ -340,8 +346,29 @@ function rankingOutcomes(
     const best = answers.reduce((a, b) => placeOf(b) < placeOf(a) ? b : a);
     const { place, wrong } = rankingAt(predictions, best);
     if (place > 1) {
-      missed.push({ query, example: best, place, firstRanked: wrong });
+      missed.push({
+        query,
+        example: best,
+        answer: best,
+        place,
+        firstRanked: wrong,
+      });
     }
+  }
+  return { ...NO_OUTCOMES, missed };
+}
+
+/** Texts to which one of another group is nearer than all of theirs. */
+function groupOutcomes(
+  { problem, labels }: Targets,
+  { predictions }: Predicted,
+): Outcomes {
+  const missed: MissedAnswer[] = [];
+  for (let example = 0; example < problem.units(labels); example++) {
+    const { place, answer, wrong } = nearestAt(predictions, example);
+    if (place === 1) continue;
+    const query = example;
+    missed.push({ query, example, answer, place, firstRanked: wrong });
   }
   return { ...NO_OUTCOMES, missed };
 }

@@ -18,7 +18,8 @@ export interface AdapterFile {
     | "regression"
     | "tokens"
     | "similarity"
-    | "retrieval";
+    | "retrieval"
+    | "groups";
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
   /**

@@ -199,7 +199,11 @@ async function holdOut(share: number, reading: Reading): Promise<void> {
     reader.strata,
     reader.heldTogether,
   );
-  if (held.size === 0) {
+  const { heldTogether } = reader;
+  // One query alone would always find its answers.
+  const isAlone = heldTogether !== undefined &&
+    new Set([...held].map(heldTogether)).size < 2;
+  if (held.size === 0 || isAlone) {
     throw new RangeError(
       `"${params.files.train}" has too few different texts for a holdout: add rows, or name a file of them by -S validation=FILE`,
     );
@@ -298,9 +302,14 @@ async function writeSplits(reading: Reading): Promise<void> {
       sequences: params.negatives ? texts.length : undefined,
     }),
     metrics: reader.usualMetrics(targetsOf(splits.train!)),
-    columns: [...texts.length > 0 ? texts : targets],
+    columns: columnsOf(texts.length > 0 ? texts : targets, params),
     ...(faults.length > 0 && { faults }),
   }, written);
+}
+
+/** The column of each text of an example; those of a group share one. */
+function columnsOf(read: readonly string[], { group }: OwnData): string[] {
+  return group ? [...read, ...read] : [...read];
 }
 
 /**
@@ -313,6 +322,7 @@ function problemOfRows(
 ): string {
   if (params.completion || params.messages) return "language";
   if (params.positive) return params.score ? "similarity" : "retrieval";
+  if (params.group) return "groups";
   if (labels || separator) return "multi-label";
   if (listIn(rows[0]!.values.at(-1)) === undefined) {
     return regression ? "regression" : "classification";

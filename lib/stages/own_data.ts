@@ -56,6 +56,9 @@ const Params = z.strictObject({
   negatives: z.array(z.string()).min(1).nullish().describe(
     "Columns of texts that are not near it though they may seem so, with positive",
   ),
+  group: z.string().nullish().describe(
+    "Column of which equal values say that texts belong together, such as an intent; instead of positive or a label",
+  ),
   score: z.string().nullish().describe(
     "Column of a number that says how near the two texts are, with positive; without it, they belong together",
   ),
@@ -123,14 +126,17 @@ export const OwnData = Params.refine(
   ({ files, positive, score }) => !files.corpus || (positive && !score),
   "Expected a corpus with positive, without score",
 ).refine(
-  ({ positive, pair, labels, separator, classes, ...others }) =>
-    !positive || !(pair || labels || separator || classes ||
+  ({ positive, group, pair, labels, separator, classes, ...others }) =>
+    !(positive || group) || !(pair || labels || separator || classes ||
       others.regression || others.completion || others.messages),
-  "Expected positive without pair, labels, separator, classes, regression, completion and messages",
+  "Expected positive or group without pair, labels, separator, classes, regression, completion and messages",
 ).refine(
-  ({ missing, regression, completion, messages, positive }) =>
+  ({ positive, group }) => !(positive && group),
+  "Expected one of positive and group",
+).refine(
+  ({ missing, regression, completion, messages, positive, group }) =>
     missing !== "none" ||
-    !(regression || completion || messages || positive),
+    !(regression || completion || messages || positive || group),
   '"missing: none" applies to texts that may have several labels',
 ).refine(
   ({ separator, classes }) =>
@@ -182,7 +188,7 @@ export function columnsIn(
   { text, pair, label, labels, completion, messages, ...others }: OwnData,
 ): OwnColumns {
   if (messages) return { named: { messages }, texts: [], targets: [messages] };
-  const { positive, negatives, score } = others;
+  const { positive, negatives, score, group } = others;
   if (positive) {
     return {
       named: { text, positive, ...score && { score } },
@@ -190,6 +196,7 @@ export function columnsIn(
       targets: score ? [score] : [],
     };
   }
+  if (group) return { named: { text, group }, texts: [text], targets: [group] };
   const source = pair ? { text, pair } : { text };
   const texts = Object.values(source);
   if (labels) return { named: source, texts, targets: labels };

@@ -94,6 +94,7 @@ const CONTENTS: Readonly<Record<string, string>> = {
   messages: "messages",
   positive: "texts that are near the first ones",
   score: "scores",
+  group: "groups",
 };
 
 /** How to name another column than one that a file lacks. */
@@ -157,7 +158,7 @@ function remedyFor(
   }
   const [key] = Object.entries(named).find(([, it]) => it === lacking) ??
     [params.negatives ? "negatives" : "labels"];
-  const isClassified = !isToWrite && !params.positive;
+  const isClassified = !isToWrite && !params.positive && !params.group;
   if (key === "text" && isClassified && tagged !== undefined) {
     const [words, tags] = tagged;
     const isUsual = words === "tokens" && tags === "tags";
@@ -195,7 +196,7 @@ function remedyFor(
   const isPrompt = isToWrite && key === "text";
   const what = isPrompt ? "prompts" : CONTENTS[key!];
   const isFree = (name: string) => ![...texts, ...targets].includes(name);
-  const isTarget = key === "label" || key === "score";
+  const isTarget = ["label", "score", "group"].includes(key!);
   const free = (isTarget ? label : text).filter(isFree);
   if (isTarget && free.length > 1) {
     const choice = `-S ${key}=COLUMN: ${quoteAll(free)} may be it`;
@@ -261,7 +262,8 @@ function withLabels(
   if (missing === "none") return rows;
   const { positive } = params;
   const ofLast = completion ?? messages ? "text to write" : "label";
-  const what = positive ? "value in one of their columns" : ofLast;
+  const ofOne = params.group ? "group" : ofLast;
+  const what = positive ? "value in one of their columns" : ofOne;
   const lacks = ({ values }: Row) =>
     positive ? values.some(isEmpty) : isEmpty(values.at(-1));
   const lacking = rows.filter(lacks);
@@ -319,7 +321,7 @@ export async function readRows(
     });
     const [column] = targets;
     const isClass = column !== undefined && !params.regression &&
-      !params.labels && !params.score;
+      !params.labels && !params.score && !params.group;
     const recorded = isClass
       ? await recordedClasses(path, column, title)
       : undefined;

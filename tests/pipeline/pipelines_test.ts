@@ -207,6 +207,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     classes: null,
     labels: null,
     positive: null,
+    group: null,
     negatives: null,
     score: null,
     scoreRange: null,

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   areSameLabels,
   problemNamed,
@@ -88,12 +88,13 @@ Deno.test("a prediction of a score is the output itself", () => {
   assertEquals(prediction, score);
 });
 
-Deno.test("each problem has a name and metrics of its own", () => {
-  const kinds = PROBLEMS.map(problemNamed);
-  for (const own of ["name", "metrics"] as const) {
-    const all = kinds.flatMap((it) =>
-      own === "metrics" ? Object.keys(it.metrics) : it[own]
-    );
-    assertEquals(new Set(all).size, all.length, own);
+Deno.test("each problem has a name of its own, and a metric is the same in all that have it", () => {
+  assertEquals(new Set(PROBLEMS).size, PROBLEMS.length);
+  const metrics = new Map<string, unknown>();
+  for (const kind of PROBLEMS.map(problemNamed)) {
+    for (const [name, metric] of Object.entries(kind.metrics)) {
+      const same = metrics.getOrInsert(name, metric);
+      assert(same === metric, `${kind.name} has another ${name}`);
+    }
   }
 });

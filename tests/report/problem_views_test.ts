@@ -87,5 +87,11 @@ Deno.test("outcomes of rankings are the queries above whose answers another text
   const predictions = [1, 2, 3, 2, 1, 1, 1, 2, 2, 1];
   const { missed, outcomes } = outcomesOf(problem, targets, predictions, null);
   assertEquals(outcomes, []);
-  assertEquals(missed, [{ query: 2, example: 4, place: 2, firstRanked: 1 }]);
+  assertEquals(missed, [{
+    query: 2,
+    example: 4,
+    answer: 4,
+    place: 2,
+    firstRanked: 1,
+  }]);
 });

@@ -134,6 +134,52 @@ Deno.test("a training of texts that belong together also finds queries by answer
     );
   }));
 
+Deno.test("texts find others of their group better than by the model without an adapter, at every rank", () =>
+  withEngineStages(async ({ run, folder }) => {
+    // A text has one of the words of its group, among others that say nothing.
+    const words = [["warm", "cold"], ["fresh", "smart"], ["film", "plot"]];
+    const fillers = ["the", "a", "is", "music", "scene", "story"];
+    const rows = words.flatMap((ofGroup, group) =>
+      ofGroup.flatMap((word) =>
+        fillers.flatMap((a, i) =>
+          fillers.slice(i + 1).map((b) =>
+            `${a} ${b} ${word} ${b} ${a},${group}`
+          )
+        )
+      )
+    );
+    const splits = Map.groupBy(rows.keys(), (i) => i % 3 === 0);
+    const write = async (name: string, numbers: readonly number[]) => {
+      const path = join(folder, name);
+      const lines = numbers.map((i) => rows[i]!);
+      await Deno.writeTextFile(path, ["text,intent", ...lines].join("\n"));
+      return path;
+    };
+    const data = await run("fetch-data", {
+      files: {
+        train: await write("train.csv", splits.get(false)!),
+        validation: await write("validation.csv", splits.get(true)!),
+      },
+      group: "intent",
+    });
+    const tokens = await run("tokenize", {}, { data, model: MODEL });
+    const given = { model: MODEL, tokens };
+    const adapter = await run("train-dylora", {
+      ...TRAINING,
+      sortAt: 1,
+      epochs: 6,
+    }, given);
+    assertEquals((await readRecord(adapter)).problem, "groups");
+    const scores = await run("evaluate-ranks", F32, { ...given, adapter });
+    const info = await readScores(scores);
+    const [without, ...ranks] = info.ranks
+      .map(({ metrics }) => metrics["accuracy@1"]!);
+    assertEquals(ranks.length, 4);
+    for (const score of ranks) {
+      assert(score > without! + 0.1, JSON.stringify([without, ranks]));
+    }
+  }));
+
 Deno.test("pairs with scores are learnt by CoSENT, by every schedule of ranks", () =>
   withEngineStages(async ({ run, folder }) => {
     const words = ["warm", "cold", "fresh", "smart", "film", "plot"];

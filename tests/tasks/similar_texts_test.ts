@@ -100,6 +100,60 @@ Deno.test("all texts of a query are held out together", () =>
     assertEquals(held.filter(({ text }) => learnt.has(text)), []);
   }));
 
+/** Settings of texts with groups, which have no second text. */
+const GROUPED = { text: "text", positive: undefined, group: "intent" };
+
+Deno.test("each text with a group has another one of it, which is one other's, and numbers of text and group", () =>
+  withFolder(async (folder) => {
+    const rows = ["a,x", "b,x", "c,y", "d,x", "e,y", "a,x", "f,z"];
+    const text = ["text,intent", ...rows].join("\n");
+    const { info, examples, log } = await read(
+      folder,
+      "a.csv",
+      text,
+      GROUPED,
+    );
+    assertEquals(info.problem, "groups");
+    assertEquals(info.metrics, ["accuracy@1", "accuracy@10", "mrr@10"]);
+    assertEquals(info.columns, ["text", "text"]);
+    assertEquals(examples, [
+      { index: 0, text: "a", others: ["b"], targets: [0, 1] },
+      { index: 1, text: "b", others: ["d"], targets: [2, 1] },
+      { index: 2, text: "c", others: ["e"], targets: [3, 4] },
+      { index: 3, text: "d", others: ["a"], targets: [5, 1] },
+      { index: 4, text: "e", others: ["c"], targets: [6, 4] },
+      { index: 5, text: "a", others: ["b"], targets: [0, 1] },
+    ]);
+    for (
+      const line of [
+        "train: 6 examples; texts of 2 groups",
+        '1 of 7 rows are alone in their groups ("z") and are left out: line 8',
+        "train: 1 of 6 rows that repeat an earlier one and count again (line 7): remove them, or leave them out by -S repeated=drop",
+      ]
+    ) assertEquals(log.includes(line), true, `${line} in\n${log.join("\n")}`);
+  }));
+
+Deno.test("groups are held out whole, two or more", () =>
+  withFolder(async (folder) => {
+    const rows = Array.from({ length: 40 }, (_, i) => `text ${i},${i % 8}`);
+    const text = ["text,intent", ...rows].join("\n");
+    const { output, examples } = await read(folder, "a.csv", text, {
+      ...GROUPED,
+      holdout: 0.3,
+    });
+    const held = await readExamples(output, "validation");
+    const groupsOf = (of: typeof examples) =>
+      new Set(of.map(({ targets }) => targets![1]));
+    assertEquals(groupsOf(held).size, 2);
+    assertEquals(groupsOf(examples).size, 6);
+    assertEquals(groupsOf(examples).isDisjointFrom(groupsOf(held)), true);
+    await assertRejects(
+      () => read(folder, "b.csv", text, { ...GROUPED, holdout: 0.1 }),
+      RangeError,
+      "has too few different texts for a holdout",
+    );
+  }));
+
 const REFUSED: readonly (readonly [
   what: string,
   text: string,
@@ -147,6 +201,30 @@ const REFUSED: readonly (readonly [
     "anchor,positive,score\na,x,1\nb,y,7\nc,z,-1\n",
     { score: "score", scoreRange: [0, 5] },
     "a.csv:3: The score 7 is not between 0 and 5: correct it, or set the range by -S scoreRange=[LEAST,MOST]",
+  ],
+  [
+    "a text without a group",
+    "text,intent\na,x\nb,\nc,x\n",
+    GROUPED,
+    "train: 1 of 3 rows have no group: ",
+  ],
+  [
+    "an empty text with a group",
+    "text,intent\na,x\n ,x\nc,y\n",
+    GROUPED,
+    "a.csv:3: A text is empty: write one, or remove the row",
+  ],
+  [
+    "groups of which one alone has two texts",
+    "text,intent\na,x\nb,x\nc,y\n",
+    GROUPED,
+    "Fewer than two groups have two different texts (last row: ",
+  ],
+  [
+    "a column of groups that is lacking",
+    "text,kind\na,x\nb,x\nc,y\nd,y\n",
+    GROUPED,
+    "name the column of the groups, as by -S group=kind",
   ],
   [
     "equal scores",
@@ -264,7 +342,12 @@ Deno.test("fetch-data refuses columns that contradict each other", async () => {
         { positive: "p", score: "s", negatives: ["n"] },
         "Expected positive with negatives or score",
       ],
-      [{ positive: "p", pair: "q" }, "Expected positive without pair"],
+      [{ positive: "p", pair: "q" }, "Expected positive or group without pair"],
+      [
+        { group: "g", labels: ["a"] },
+        "Expected positive or group without pair",
+      ],
+      [{ positive: "p", group: "g" }, "Expected one of positive and group"],
       [
         { positive: "p", negatives: ["p"] },
         "Expected another column than that of",

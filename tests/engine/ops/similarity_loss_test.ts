@@ -99,6 +99,41 @@ Deno.test("multiple-negatives-ranking takes no text as a negative of an anchor t
   assertClose(await read(value), [expected], 1e-5, "loss");
 });
 
+Deno.test("multiple-negatives-ranking takes no text of an anchor's group as its negative, in either direction", async () => {
+  // Numbers of the anchor and of its group, 10 or 11.
+  const targets = [[0, 10], [1, 10], [2, 11]];
+  const angles = [[0.1, 0.5], [0.9, 1.3], [1.2, 2]];
+  const cosine = (anchor: number, positive: number) =>
+    20 * Math.cos(angles[anchor]![0]! - angles[positive]![1]!);
+  const lossOf = (own: number, negatives: readonly number[]) =>
+    Math.log1p(negatives.reduce((sum, it) => sum + Math.exp(it - own), 0));
+  const rows = [0, 1, 2];
+  const isNegative = (a: number) => (b: number) =>
+    targets[a]![1] !== targets[b]![1];
+  const mean = (values: readonly number[]) =>
+    values.reduce((sum, it) => sum + it, 0) / values.length;
+  const forward = mean(
+    rows.map((i) =>
+      lossOf(cosine(i, i), rows.filter(isNegative(i)).map((j) => cosine(i, j)))
+    ),
+  );
+  const given = [onCircle(angles.flat()), targets.flat(), 3] as const;
+  const { value } = lossAndGradient("multiple-negatives-ranking", ...given);
+  assertClose(await read(value), [forward], 1e-5, "loss");
+
+  const symmetric = mean(rows.map((i) => {
+    const negatives = rows.filter(isNegative(i));
+    const found = lossOf(cosine(i, i), negatives.map((j) => cosine(i, j)));
+    const back = lossOf(cosine(i, i), negatives.map((j) => cosine(j, i)));
+    return (found + back) / 2;
+  }));
+  const both = lossAndGradient(
+    "multiple-negatives-symmetric-ranking",
+    ...given,
+  );
+  assertClose(await read(both.value), [symmetric], 1e-5, "symmetric");
+});
+
 Deno.test("multiple-negatives-ranking of a batch of equal pairs is 0", async () => {
   for (const symmetric of ["", "-symmetric"] as const) {
     const { value, grad } = lossAndGradient(
