@@ -55,7 +55,7 @@ Deno.test("viewOf() shows scores, entities and written texts", () => {
 
 Deno.test("each problem of which single texts are predicted has a view, with columns of its own", () => {
   // Written texts are those of "language", and embeddings no predictions.
-  const others = ["writing", "similarity", "retrieval"];
+  const others = ["writing", "similarity", "retrieval", "groups"];
   const trained = PROBLEMS.filter((name) => !others.includes(name));
   for (const name of trained) viewOf(name);
   for (const name of others) assertThrows(() => viewOf(name), TypeError);
