@@ -14,8 +14,7 @@ import { jsonFile } from "./json_file.ts";
 export const TASK_FIELDS = {
   /** A task of a benchmark, or the user's own name for the data. */
   task: z.string().min(1),
-  /** Absent in artifacts of earlier versions. */
-  problem: z.enum(PROBLEMS).optional(),
+  problem: z.enum(PROBLEMS),
   /** Class names in the order of their ids; null if labels are no classes. */
   labels: z.array(z.string()).min(2).nullable(),
   /**
@@ -69,7 +68,7 @@ export function taskFields(
 
 /**
  * Tokens to which the texts of a training were truncated, special tokens
- * included; null if unknown, as in artifacts of earlier versions.
+ * included; null if unknown, as of an imported adapter.
  */
 export const trainedLength = z.int().positive().nullable().default(null);
 

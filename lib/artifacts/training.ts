@@ -187,7 +187,7 @@ const Imported = z.strictObject({
 const AdapterRecord = z.discriminatedUnion("imported", [Training, Imported], {
   error: ({ input }) =>
     "method" in Object(input) && !("imported" in Object(input))
-      ? "Written by an earlier version of this program: run its stage again, or import the adapter with a stage of the task import-adapter"
+      ? "It is of a model that was trained without an adapter: connect one of a stage of train-dylora, train-lora, train-matryoshka or import-adapter; evaluate-model evaluates the model"
       : undefined,
 });
 

@@ -11,6 +11,7 @@ import { labelsOf } from "../problems/registry.ts";
 export interface GlueTask {
   /** Display name, and the name of GLUE's folder: `SST-2`. */
   readonly title: string;
+  readonly problem: "classification" | "regression";
   /**
    * Class names in the order of their numbers; null for a regression with
    * scores from 0 to 5.
@@ -42,6 +43,7 @@ const FILES = {
 
 /** Classes by their numbers. */
 const NUMBERED = {
+  problem: "classification",
   tsvLabel: "label",
   tsvClass: "number",
   tsvFiles: FILES,
@@ -49,6 +51,7 @@ const NUMBERED = {
 
 /** Classes by their names. */
 const ENTAILMENT = {
+  problem: "classification",
   labels: ["entailment", "not_entailment"],
   metrics: ["accuracy"],
   tsvLabel: "label",
@@ -90,6 +93,7 @@ export const GLUE_TASKS = {
   stsb: {
     ...NUMBERED,
     title: "STS-B",
+    problem: "regression",
     labels: null,
     metrics: ["pearson", "spearman"],
     columns: ["sentence1", "sentence2"],
@@ -220,7 +224,7 @@ export async function readSplit(path: string, task: GlueTask, split: string) {
   const labels = isTsv && task.tsvClass === "name"
     ? task.labels
     : task.labels && task.labels.map((_, number) => String(number));
-  const labelling = isTest ? undefined : labelsOf({ labels });
+  const labelling = isTest ? undefined : labelsOf({ ...task, labels });
   const examples = toExamples(numbered, labelling)
     .map((example, i) => ({ ...example, index: numbered[i]!.index }));
   return { examples, broken: rows.length - numbered.length };

@@ -148,10 +148,7 @@ export interface ProblemKind {
 
 /** What distinguishes problems of a kind, besides their classes. */
 export interface ProblemDetails {
-  /**
-   * Of words with classes, their form in the training set; undefined in
-   * artifacts of earlier versions.
-   */
+  /** Of words with classes, their form in the training set. */
   readonly words?: WordForm | undefined;
   /** Of texts to write, true if they are answers in conversations. */
   readonly isChat?: true | undefined;
@@ -174,8 +171,8 @@ export interface ProblemDetails {
 
 /** The fields by which an artifact names its problem and the classes of it. */
 export interface ProblemFields extends Omit<ProblemDetails, "starts"> {
-  /** Undefined in artifacts of earlier versions. */
-  readonly problem?: string | undefined;
+  /** Name of the kind of problem. */
+  readonly problem: string;
   /** Class names in the order of their ids; null if labels are no classes. */
   readonly labels: readonly string[] | null;
 }

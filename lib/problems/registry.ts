@@ -77,8 +77,7 @@ export function problemNamed(name: string): ProblemKind {
 }
 
 /**
- * The problem of an artifact; one that names none is of an earlier version,
- * which had classes or a regression.
+ * The problem that an artifact names.
  *
  * @param starts Of words that are scored, where those of each text start
  */
@@ -86,9 +85,8 @@ export function problemOf(
   { problem, labels, ...details }: ProblemFields,
   starts?: Int32Array,
 ): Problem {
-  const { name } = labels === null ? regression : classification;
   const { words, isChat, threshold, sequences } = details;
-  return problemNamed(problem ?? name)
+  return problemNamed(problem)
     .of(labels, { words, isChat, threshold, sequences, starts });
 }
 

@@ -78,7 +78,7 @@ export async function readAdapter(
   const file = await folder.json<AdapterFile>("adapter.json");
   if (file.problem === undefined) {
     throw new Error(
-      `The adapter in "${folder.url}" is of an earlier version: export it again`,
+      `"adapter.json" in "${folder.url}" names no problem: export it again`,
     );
   }
   if (file.weights !== model.weights) {

@@ -12,6 +12,7 @@ import { withFolder } from "../tasks/run_task.ts";
 
 const INFO: ScoresInfo = {
   task: "mrpc",
+  problem: "classification",
   labels: ["not_equivalent", "equivalent"],
   provenance: {
     trained: "dylora",
@@ -60,6 +61,7 @@ Deno.test("readScores() reads an undefined metric as NaN", async () => {
     const info: ScoresInfo = {
       ...INFO,
       task: "stsb",
+      problem: "regression",
       labels: null,
       ranks: [{ rank: 1, metrics: { pearson: NaN } }],
     };

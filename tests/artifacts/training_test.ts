@@ -36,21 +36,28 @@ Deno.test("servedRanks() is the own rank of a LoRA, and all from the lowest trai
   assertEquals(ranksOf({ ...matryoshka, ranks: [2, 3] }), [2, 3]);
 });
 
-Deno.test("readRecord() refuses the training.json of an earlier version and says what to do", () =>
+Deno.test("readRecord() says that a model was trained without an adapter, and what to connect", () =>
   withFolder(async (folder) => {
-    const { imported: _1, reducedBy: _2, ...rest } = REFERENCE_TRAINING;
-    const earlier = { ...rest, method: "dylora", mode: "all", scope: "model" };
-    await writeJsonFile(join(folder, "training.json"), earlier);
+    const { imported: _, reducedBy: __, ...rest } = REFERENCE_TRAINING;
+    const full = { ...rest, method: "full" };
+    await writeJsonFile(join(folder, "training.json"), full);
     await assertRejects(
       () => readRecord(folder),
       SyntaxError,
-      "Written by an earlier version of this program: run its stage again, or import the adapter",
+      "It is of a model that was trained without an adapter: connect one of a stage of train-dylora",
     );
   }));
 
-Deno.test("findClasses() reads files of earlier versions, which do not say how long texts were", () =>
+Deno.test("findClasses() reads files that do not say how long texts were", () =>
   withFolder(async (folder) => {
-    const { task, labels } = REFERENCE_TRAINING;
-    await writeJsonFile(join(folder, "classes.json"), { task, labels });
-    assertEquals(await findClasses(folder), { task, labels, maxLength: null });
+    const { task, problem, labels } = REFERENCE_TRAINING;
+    await writeJsonFile(join(folder, "classes.json"), {
+      task,
+      problem,
+      labels,
+    });
+    assertEquals(await findClasses(folder), {
+      ...{ task, problem, labels },
+      maxLength: null,
+    });
   }));

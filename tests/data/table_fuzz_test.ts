@@ -38,7 +38,10 @@ for (const [name, sound] of Object.entries(OWN_FILES)) {
           Deno.writeTextFileSync(path, text);
           const rows = await readTable(path, ["text", "label"]);
           const labels = columnOf("classification").namesIn(rows)!;
-          const examples = toExamples(rows, labelsOf({ labels }));
+          const examples = toExamples(
+            rows,
+            labelsOf({ problem: "classification", labels }),
+          );
           for (const { text, label } of examples) {
             assertEquals(typeof text, "string");
             assert(labels[label!] !== undefined);
@@ -60,7 +63,7 @@ testProperty(
         Deno.writeFileSync(path, bytes);
         const rows = await readTable(path, ["sentence1", "label"]);
         const labels = columnOf("classification").namesIn(rows)!;
-        toExamples(rows, labelsOf({ labels }));
+        toExamples(rows, labelsOf({ problem: "classification", labels }));
       });
     }),
 );

@@ -14,7 +14,10 @@ function rowsOf(labels: readonly unknown[]) {
 
 /** What a label becomes in a regression. */
 function scoreOf(label: unknown) {
-  return toExamples(rowsOf([label]), labelsOf({ labels: null }))[0]!.label;
+  return toExamples(
+    rowsOf([label]),
+    labelsOf({ problem: "regression", labels: null }),
+  )[0]!.label;
 }
 
 Deno.test("toExamples() takes numbers in any decimal notation as scores", () => {
@@ -24,7 +27,7 @@ Deno.test("toExamples() takes numbers in any decimal notation as scores", () => 
 
 Deno.test("toExamples() takes the text -1 for a class of this name, and the number for a missing label", () => {
   const labelling = {
-    ...labelsOf({ labels: ["-1", "0", "1"] }),
+    ...labelsOf({ problem: "classification", labels: ["-1", "0", "1"] }),
     areRecorded: true,
   };
   assertEquals(toExamples(rowsOf(["-1"]), labelling)[0]!.label, 0);
@@ -62,7 +65,10 @@ Deno.test("namesIn() and toExamples() leave out spaces around the name of a clas
   const rows = rowsOf(["pos ", "neg\r", "pos", "\tneg"]);
   const names = namesIn(rows);
   assertEquals(names, ["neg", "pos"]);
-  const examples = toExamples(rows, labelsOf({ labels: names }));
+  const examples = toExamples(
+    rows,
+    labelsOf({ problem: "classification", labels: names }),
+  );
   assertEquals(examples.map(({ label }) => label), [1, 0, 1, 0]);
 });
 

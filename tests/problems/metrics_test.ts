@@ -81,12 +81,16 @@ Deno.test("scoresOf() does not depend on the order of the examples", () => {
 Deno.test("predictions() takes the class with the largest logit, the first on a tie", () => {
   const logits = Float32Array.of(0, 2, 1, 3, 3, -1, -2, -2, -2, -5, -4, -3);
   assertEquals(
-    problemOf({ labels: ["a", "b", "c"] }).predictions(logits),
+    problemOf({ problem: "classification", labels: ["a", "b", "c"] })
+      .predictions(logits),
     Float32Array.of(1, 0, 0, 2),
   );
 });
 
 Deno.test("predictions() takes a single output as the score itself", () => {
   const logits = Float32Array.of(0.5, -1, 6);
-  assertEquals(problemOf({ labels: null }).predictions(logits), logits);
+  assertEquals(
+    problemOf({ problem: "regression", labels: null }).predictions(logits),
+    logits,
+  );
 });

@@ -78,8 +78,8 @@ Deno.test("balancedWeights() of several labels are the texts without a label for
 });
 
 Deno.test("problems of several labels match those with the same labels in the same order", () => {
-  assert(problem.matches({ labels: ["a", "b", "c"] }));
-  assert(!problem.matches({ labels: ["b", "a", "c"] }));
+  assert(problem.matches({ problem: "multi-label", labels: ["a", "b", "c"] }));
+  assert(!problem.matches({ problem: "multi-label", labels: ["b", "a", "c"] }));
 });
 
 Deno.test("bestThreshold() is the one by which the predictions have the highest mean score, the lowest loss", () => {

@@ -13,13 +13,6 @@ const sentiment = problemOf({
 });
 const similarity = problemOf({ problem: "regression", labels: null });
 
-Deno.test("problemOf() takes an artifact without a problem for one of an earlier version, with classes or a regression", () => {
-  const { labels } = { labels: ["negative", "positive"] };
-  assertEquals(problemOf({ labels }).name, sentiment.name);
-  assertEquals(problemOf({ labels }).outputs, 2);
-  assertEquals(problemOf({ labels: null }), similarity);
-});
-
 Deno.test("problemOf() refuses a problem whose classes contradict it, and an unknown one", () => {
   for (
     const [problem, labels, message] of [
@@ -41,9 +34,14 @@ Deno.test("problemOfOutputs() names the classes of a head by number, and takes o
 });
 
 Deno.test("areSameLabels() tells problems apart, whatever their classes", () => {
-  const labels = ["LABEL_0", "LABEL_1"];
-  assertEquals(areSameLabels({ labels }, { labels: ["no", "yes"] }), true);
-  assertEquals(areSameLabels({ labels: null }, { labels }), false);
+  const problem = "classification";
+  const unnamed = { problem, labels: ["LABEL_0", "LABEL_1"] };
+  assertEquals(
+    areSameLabels(unnamed, { problem, labels: ["no", "yes"] }),
+    true,
+  );
+  const score = { problem: "regression", labels: null };
+  assertEquals(areSameLabels(score, unnamed), false);
 });
 
 Deno.test("scorer() scores the units of a draw as if they were all", () => {

@@ -1,16 +1,27 @@
 import { assertThrows } from "@std/assert";
 import { checkSameLabels } from "../../lib/problems/registry.ts";
 
-const trained = { task: "mine", labels: ["negative", "positive"] };
+const CLASSES = { problem: "classification" };
+const SCORE = { problem: "regression", labels: null };
+
+const trained = { ...CLASSES, task: "mine", labels: ["negative", "positive"] };
 
 Deno.test("checkSameLabels() accepts the same classes in the same order, and unnamed classes", () => {
-  checkSameLabels(trained, { task: "other", labels: ["negative", "positive"] });
-  checkSameLabels(trained, { task: "mine", labels: ["LABEL_0", "LABEL_1"] });
+  checkSameLabels(trained, {
+    ...CLASSES,
+    task: "other",
+    labels: ["negative", "positive"],
+  });
+  checkSameLabels(trained, {
+    ...CLASSES,
+    task: "mine",
+    labels: ["LABEL_0", "LABEL_1"],
+  });
   checkSameLabels(
-    { task: "imported", labels: ["LABEL_0", "LABEL_1"] },
+    { ...CLASSES, task: "imported", labels: ["LABEL_0", "LABEL_1"] },
     trained,
   );
-  checkSameLabels({ task: "a", labels: null }, { task: "b", labels: null });
+  checkSameLabels({ ...SCORE, task: "a" }, { ...SCORE, task: "b" });
 });
 
 Deno.test("checkSameLabels() rejects another order, another number of classes, and a regression", () => {
@@ -22,7 +33,9 @@ Deno.test("checkSameLabels() rejects another order, another number of classes, a
       null,
     ]
   ) {
-    const tokens = { task: "mine", labels };
+    const tokens = labels === null
+      ? { ...SCORE, task: "mine" }
+      : { ...CLASSES, task: "mine", labels };
     assertThrows(
       () => checkSameLabels(trained, tokens),
       Error,
@@ -62,7 +75,7 @@ Deno.test("checkSameLabels() takes pairs with scores for an adapter of texts tha
   checkSameLabels(searched, scored);
   checkSameLabels(scored, searched);
   assertThrows(
-    () => checkSameLabels(searched, { task: "numbers", labels: null }),
+    () => checkSameLabels(searched, { ...SCORE, task: "numbers" }),
     Error,
     'trained for texts that belong together, "mine", but the tokens are for the regression "numbers": connect tokens that fetch-data reads by "positive"',
   );

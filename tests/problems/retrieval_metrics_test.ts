@@ -71,7 +71,7 @@ Deno.test("retrievalScores() does not count a relevant text behind the first k",
 
 Deno.test("scores of pairs have SciPy's correlations with cosines, with ties among the scores", () => {
   const { predicted, given, pearson, spearman } = reference.scores;
-  const problem = problemOf({ labels: null });
+  const problem = problemOf({ problem: "regression", labels: null });
   for (const [metric, expected] of Object.entries({ pearson, spearman })) {
     const score = problem.scorer(metric, given)()(predicted);
     assertAlmostEquals(score, expected, 1e-9, metric);

@@ -33,7 +33,9 @@ Deno.test("mistakesOf() counts and scores classes as scikit-learn does", () => {
   const names = ["a", "b", "c", "d"];
   for (const { labels, predictions, confusion, ...scores } of REFERENCES) {
     const { classes } = mistakesOf({ method: 0, rank: 1 }, [
-      predicted(labels, predictions, { problem: problemOf({ labels: names }) }),
+      predicted(labels, predictions, {
+        problem: problemOf({ problem: "classification", labels: names }),
+      }),
     ]);
     assertEquals(classes!.map(({ name }) => name), names);
     assertEquals(classes!.map(({ predicted }) => predicted), confusion);
@@ -96,7 +98,7 @@ Deno.test("classesText() shows what many classes are mistaken for instead of a m
   const labels = names.map((_, i) => i);
   const { comparisons: [comparison] } = compare([
     predicted(labels, [...labels.slice(0, 7), 0, 0], {
-      problem: problemOf({ labels: names }),
+      problem: problemOf({ problem: "classification", labels: names }),
       texts: labels.map((i) => ({ text: `${i}`.repeat(200) })),
     }),
   ], OPTIONS);

@@ -19,7 +19,10 @@ function constantsOf(problem: Problem, labels: readonly number[]) {
 }
 
 Deno.test("constants() of classes are those that occur, the most frequent first, and of scores none", () => {
-  const classes = problemOf({ labels: ["a", "b", "c"] });
+  const classes = problemOf({
+    problem: "classification",
+    labels: ["a", "b", "c"],
+  });
   assertEquals(constantsOf(classes, [2, 2, 0]), [[2], [0]]);
   const scores = problemOf({ problem: "regression", labels: null });
   assertEquals(constantsOf(scores, [1, 2]), []);

@@ -17,7 +17,7 @@ export const METRICS = {
 >;
 
 /** What results without classes solve. */
-export const REGRESSION = problemOf({ labels: null });
+export const REGRESSION = problemOf({ problem: "regression", labels: null });
 
 /** Number of examples that results are scored on. */
 export const EXAMPLES = 40;
@@ -81,7 +81,7 @@ export function resultOf(
     size: { perRank: 1000, others: 500 },
     precision: "f32",
     labels,
-    problem: problemOf({ labels: ["no", "yes"] }),
+    problem: problemOf({ problem: "classification", labels: ["no", "yes"] }),
     texts: undefined,
     training: undefined,
     reductionSeconds: 0,

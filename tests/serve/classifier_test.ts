@@ -168,7 +168,7 @@ Deno.test("load() and its function say what is wrong with what they are given", 
     await Deno.writeTextFile(info, text.replace('"problem"', '"other"'));
     await fails(
       () => load(wide.output),
-      /^The adapter in "file:.*" is of an earlier version: export it again$/,
+      /^"adapter.json" in "file:.*" names no problem: export it again$/,
     );
     await Deno.writeTextFile(info, text);
     await Deno.writeFile(file, (await Deno.readFile(file)).slice(0, 100));
@@ -198,6 +198,7 @@ async function served(
     baseModel: { name: "org/tiny", revision: null },
     training: {
       ...REFERENCE_TRAINING,
+      problem: labels === null ? "regression" : "classification",
       labels: labels && [...labels],
       maxLength: MAX_LENGTH,
       targetModules: targets,

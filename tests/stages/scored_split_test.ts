@@ -5,6 +5,7 @@ import { withFolder } from "../tasks/run_task.ts";
 
 const INFO = {
   task: "mrpc",
+  problem: "classification" as const,
   labels: ["no", "yes"],
   maxLength: 8,
   vocabSize: 9,

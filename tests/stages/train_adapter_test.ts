@@ -151,7 +151,7 @@ Deno.test("startFrom() rejects a higher rank, another alpha, scaling or model", 
 
 Deno.test("startFrom() takes an imported adapter whose model PEFT knew by another name", () => {
   const { model } = openReference("roberta");
-  const { task, labels, rank, alpha, targetModules } = TRAINING;
+  const { task, problem, labels, rank, alpha, targetModules } = TRAINING;
   const layout = parameterLayout(model, 2, { rank });
   const values = startFrom(
     {
@@ -160,7 +160,7 @@ Deno.test("startFrom() takes an imported adapter whose model PEFT knew by anothe
         method: { name: "lora" },
         imported: true,
         reducedBy: null,
-        ...{ task, labels, rank, alpha, targetModules },
+        ...{ task, problem, labels, rank, alpha, targetModules },
         scaling: "maximum",
         seed: 0,
         maxLength: null,

@@ -79,6 +79,7 @@ Deno.test("evaluate-ranks rejects tokens with other classes than the adapter", (
     const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
     await writeTokens(tokens, {
       task: "cola",
+      problem: "classification",
       labels: ["unacceptable", "acceptable"],
       metrics: ["accuracy"],
       maxLength: 8,

@@ -18,20 +18,22 @@ const MINILM = Deno.env.get("DYLORA_MINILM");
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 const TEXTS = ["great !", "it is not a bad story , perhaps ."];
 
-/** Models, and the classes of the adapter on each. */
+/** Models, and the classes and the problem of the adapter on each. */
 const CASES: readonly (readonly [
   model: string,
   labels: readonly string[] | null,
-  problem?: "tokens" | "multi-label",
+  problem: "classification" | "regression" | "tokens" | "multi-label",
 ])[] = [
-  [join(fixtures, "tiny-roberta"), ["bad", "good"]],
-  [join(fixtures, "tiny-bert"), ["no", 'may "be"', "yes"]],
-  [join(fixtures, "tiny-distilbert"), ["bad", "good"]],
-  [join(fixtures, "tiny-deberta"), null],
-  [join(fixtures, "tiny-llama"), ["no", "maybe", "yes"]],
+  [join(fixtures, "tiny-roberta"), ["bad", "good"], "classification"],
+  [join(fixtures, "tiny-bert"), ["no", 'may "be"', "yes"], "classification"],
+  [join(fixtures, "tiny-distilbert"), ["bad", "good"], "classification"],
+  [join(fixtures, "tiny-deberta"), null, "regression"],
+  [join(fixtures, "tiny-llama"), ["no", "maybe", "yes"], "classification"],
   [join(fixtures, "tiny-bert"), ["O", "B-x", "I-x"], "tokens"],
   [join(fixtures, "tiny-roberta"), ["joy", "fear", "hope"], "multi-label"],
-  ...(MINILM === undefined ? [] : [[MINILM, ["bad", "good"]] as const]),
+  ...(MINILM === undefined
+    ? []
+    : [[MINILM, ["bad", "good"], "classification"] as const]),
 ];
 
 Deno.test({
@@ -51,6 +53,7 @@ Deno.test({
         [
           classifierFolder(folder, join(fixtures, "tiny-roberta"), 2),
           ["entailment", "neutral", "contradiction"],
+          "classification",
         ] as (typeof CASES)[number],
       ];
       for (const [model, labels, problem] of cases) {
@@ -59,7 +62,7 @@ Deno.test({
           baseModel: { name: "tiny", revision: null },
           training: {
             ...REFERENCE_TRAINING,
-            ...problem && { problem },
+            problem,
             labels: labels && [...labels],
             targetModules: "all-linear",
           },
@@ -77,7 +80,7 @@ Deno.test({
         folders.push({
           codes: [
             code!.replaceAll('"FOLDER"', JSON.stringify(output)),
-            ...problem === undefined
+            ...problem === "classification" || problem === "regression"
               ? [readme!.replace("out/which-rank/take-away@seed=0", output)]
               : [],
             pythonCode(output, {

@@ -119,7 +119,12 @@ Deno.test("fit-heads fits a regression", () =>
     const adapter = await Deno.makeTempDir({ dir: folder });
     await writeAdapter(adapter, {
       baseModel: undefined,
-      training: { ...REFERENCE_TRAINING, task: "stsb", labels: null },
+      training: {
+        ...REFERENCE_TRAINING,
+        task: "stsb",
+        problem: "regression",
+        labels: null,
+      },
       tensors: randomAdapter(model, REFERENCE_TRAINING.rank, undefined, 1),
     });
     const given = { model, tokens, adapter };
@@ -311,11 +316,12 @@ Deno.test("fit-heads reads at most 3000 texts for an imported adapter, of which 
     const tokens = await run("tokenize", {}, { model, data });
     const adapter = await Deno.makeTempDir({ dir: folder });
     const { method: _, ...training } = REFERENCE_TRAINING;
-    const { task, rank, alpha, targetModules, seed } = training;
+    const { task, problem, rank, alpha, targetModules, seed } = training;
     await writeAdapter(adapter, {
       baseModel: undefined,
       training: {
-        ...{ task, rank, alpha, targetModules, seed, labels: ["0", "1"] },
+        ...{ task, problem, rank, alpha, targetModules, seed },
+        labels: ["0", "1"],
         ...{ imported: true, method: { name: "dylora" }, reducedBy: null },
         ...{ scaling: "rank", maxLength: null, selection: null },
       },

@@ -513,7 +513,11 @@ Deno.test("import-adapter takes task and classes from an adapter exported here, 
     assertEquals(await take({ source: unnamed, ...known }), known);
     Deno.writeTextFileSync(
       join(source, "classes.json"),
-      JSON.stringify({ task: "mine", labels: ["a", "b", "c"] }),
+      JSON.stringify({
+        task: "mine",
+        problem: "classification",
+        labels: ["a", "b", "c"],
+      }),
     );
     await assertRejects(
       () => take({}),
@@ -694,6 +698,7 @@ async function tokensOf(
   const tokenizer = await digestOf(join(model, "tokenizer.json"));
   const sizes = { maxLength: 8, vocabSize: 9 };
   const info = {
+    problem: known.labels === null ? "regression" : "classification",
     ...known,
     metrics: ["accuracy" as const],
     tokenizer,

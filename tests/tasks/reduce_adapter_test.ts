@@ -72,7 +72,7 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, at its own lik
 
 Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
   withFolder(async (folder) => {
-    const { task, labels, rank, alpha, targetModules, seed } = LORA;
+    const { task, problem, labels, rank, alpha, targetModules, seed } = LORA;
     const adapter = join(folder, "imported");
     await Deno.mkdir(adapter);
     await writeAdapter(adapter, {
@@ -81,7 +81,7 @@ Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
         method: { name: "lora" },
         imported: true,
         reducedBy: null,
-        ...{ task, labels, rank, alpha, targetModules, seed },
+        ...{ task, problem, labels, rank, alpha, targetModules, seed },
         scaling: "maximum",
         maxLength: null,
         selection: null,

@@ -25,6 +25,7 @@ export const REFERENCE_TRAINING: Training = {
   imported: false,
   reducedBy: null,
   task: "sst2",
+  problem: "classification",
   // Classes without names fit the tokens of any task with two.
   labels: ["LABEL_0", "LABEL_1"],
   rank: 4,

@@ -43,6 +43,7 @@ export const LOSSES = Array.from({ length: 250 }, (_, i) => ({
 /** What `training.json` says of any training. */
 const TRAINED = {
   task: "mrpc",
+  problem: "classification",
   labels: LABELS,
   epochs: 2,
   steps: 100,
@@ -163,6 +164,7 @@ export class TrainedStages {
     const path = Deno.makeTempDirSync({ dir: this.#folder });
     await writeDataset(path, {
       task: "mrpc",
+      problem: "classification",
       labels: LABELS,
       metrics: ["accuracy", "f1"],
       columns: ["a", "b"],
@@ -288,6 +290,7 @@ export class TrainedStages {
       folder,
       {
         task: "mrpc",
+        problem: "classification",
         labels: LABELS,
         provenance: provenanceNamed(method),
         seed,

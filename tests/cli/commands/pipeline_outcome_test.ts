@@ -62,7 +62,7 @@ export default {
   async run({ output }) {
     const write = (name, value) =>
       Deno.writeTextFileSync(output + "/" + name, JSON.stringify(value));
-    write("classes.json", { task: "own", labels: ["bad", "good"] });
+    write("classes.json", { task: "own", problem: "classification", labels: ["bad", "good"] });
     write("adapter_config.json", { base_model_name_or_path: "me/model" });
   },
 };
@@ -339,7 +339,7 @@ export default {
   output: { kind: "dataset", files: ["dataset.json"] },
   async run({ params, output }) {
     const columns = ["a", "b"].slice(0, params.columns);
-    Deno.writeTextFileSync(output + "/dataset.json", JSON.stringify({ columns, labels: null }));
+    Deno.writeTextFileSync(output + "/dataset.json", JSON.stringify({ columns, labels: null, problem: "regression" }));
   },
 };
 `,

@@ -8,7 +8,8 @@ import { assertClose, fixture, read } from "../reference.ts";
 /** Weights for so many classes. */
 function balancedWeights(labels: number[], classes: number): number[] {
   const names = Array.from({ length: classes }, (_, i) => `${i}`);
-  return problemOf({ labels: names }).balancedWeights!(labels);
+  return problemOf({ problem: "classification", labels: names })
+    .balancedWeights!(labels);
 }
 
 /** What PyTorch's CrossEntropyLoss and scikit-learn's balanced weights are; see fixtures/class_weights.py. */
