@@ -12,8 +12,8 @@ import {
 import { MERGE_KEY, referenceBehind } from "./references.ts";
 import {
   Defaults,
+  NO_REFERENCE,
   PipelineHead,
-  REFERENCE_EXPECTED,
   StageDefinition,
 } from "./schema.ts";
 
@@ -232,7 +232,7 @@ function reportUnion(
   checked: Checked,
 ): void {
   const branches = issue.errors.filter((issues) =>
-    issues.length > 0 && issues[0]!.message !== REFERENCE_EXPECTED
+    issues.length > 0 && !isNoReference(issues[0]!)
   ).map((issues) =>
     issues.map((it) => ({ ...it, path: [...issue.path, ...it.path] }))
   );
@@ -267,6 +267,12 @@ function reportUnion(
     ? { ...issue, code: "custom" }
     : { ...issue, code: "invalid_value", values: options };
   reportIssue(plain as Issue, faults, checked);
+}
+
+/** Whether an issue says only that a value is no reference. */
+function isNoReference(issue: Issue): boolean {
+  return issue.code === "custom" &&
+    issue.params?.isReference === NO_REFERENCE.isReference;
 }
 
 function closeness(issues: readonly Issue[]): number {

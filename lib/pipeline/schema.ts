@@ -50,14 +50,23 @@ export const Duration = z.union([
   }),
 ]).describe("Seconds, or with units: 90s, 30m, 1h30m, 2d");
 
-/** Message for a value that is neither valid nor a reference. */
-export const REFERENCE_EXPECTED = 'Expected a reference such as "${params.x}"';
+const REFERENCE = /\$\{.+\}/;
+
+/** Field `params` of the issue that a value is no reference. */
+export const NO_REFERENCE = { isReference: false } as const;
 
 /** A reference to a value that is known only when a stage is expanded. */
-const Reference = z.string({ error: REFERENCE_EXPECTED }).regex(/\$\{.+\}/, {
-  error: REFERENCE_EXPECTED,
-  abort: true,
-}).describe("A reference: ${params.x.y} or ${matrix.x}");
+const Reference = z.custom<string>(
+  (value) => typeof value === "string" && REFERENCE.test(value),
+  {
+    error: 'Expected a reference such as "${params.x}"',
+    params: NO_REFERENCE,
+  },
+).meta({
+  type: "string",
+  pattern: REFERENCE.source,
+  description: "A reference: ${params.x.y} or ${matrix.x}",
+});
 
 function orReference<T extends z.ZodType>(schema: T) {
   return z.union([schema, Reference]);
