@@ -102,60 +102,119 @@ function rankings(
 ): Float32Array {
   const count = 1 + numbers.reduce((most, it) => Math.max(most, it), 0);
   const rows = unitRows(values, count);
+  const corpus = corpusOf(numbers, targets, sequences);
+  const texts = corpus.numbers.map((number) => rows[number]!);
   const examples = targets.length / sequences;
-  /** Of each text of the corpus, the first example that has it. */
-  const corpus = new Map<number, number>();
-  const queries = new Map<number, number[]>();
-  for (let i = 0; i < examples; i++) {
-    const query = targets[i * sequences]!;
-    const answer = targets[i * sequences + 1]!;
-    if (!corpus.has(answer)) corpus.set(answer, i);
-    queries.getOrInsertComputed(query, () => []).push(i);
-  }
-  const firsts = [...corpus.values()];
-  const ranked = new Set(firsts.map((i) => numbers[i * sequences + 1]!));
-  const further: number[] = [];
-  for (let i = examples * sequences; i < numbers.length; i++) {
-    const number = numbers[i]!;
-    if (ranked.has(number)) continue;
-    ranked.add(number);
-    further.push(i);
-  }
-  const placeInCorpus = new Map([...corpus.keys()].map((it, i) => [it, i]));
-  const texts = [
-    ...firsts.map((i) => rows[numbers[i * sequences + 1]!]!),
-    ...further.map((i) => rows[numbers[i]!]!),
-  ];
-  /** Number of the example, or beyond these of the text of the corpus. */
-  const exampleOf = (text: number) =>
-    firsts[text] ??
-      further[text - firsts.length]! - examples * sequences + examples;
   const predictions = new Float32Array(examples * PREDICTED);
-  for (const ofQuery of queries.values()) {
+  for (const ofQuery of examplesByQuery(targets, sequences)) {
     const query = rows[numbers[ofQuery[0]! * sequences]!]!;
     const similarities = Float64Array.from(
       texts,
       (text) => product(query, text),
     );
-    const relevant = [
-      ...new Set(
-        ofQuery.map((i) => placeInCorpus.get(targets[i * sequences + 1]!)!),
-      ),
-    ].sort((a, b) => similarities[b]! - similarities[a]! || a - b);
-    const places = relevantPlaces(similarities, relevant);
-    const placeOf = new Map(relevant.map((text, i) => [text, places[i]!]));
-    let wrong = -1;
-    for (let text = 0; text < texts.length; text++) {
-      if (placeOf.has(text)) continue;
-      if (wrong < 0 || similarities[text]! > similarities[wrong]!) wrong = text;
-    }
-    for (const i of ofQuery) {
-      const text = placeInCorpus.get(targets[i * sequences + 1]!)!;
-      predictions[i * PREDICTED] = placeOf.get(text)!;
-      predictions[i * PREDICTED + 1] = wrong < 0 ? -1 : exampleOf(wrong);
+    const answers = ofQuery.map((example) =>
+      corpus.indices.get(targets[example * sequences + 1]!)!
+    );
+    const places = placesOf(similarities, answers);
+    const wrong = mostSimilar(similarities, (text) => !places.has(text));
+    for (const [i, example] of ofQuery.entries()) {
+      predictions[example * PREDICTED] = places.get(answers[i]!)!;
+      predictions[example * PREDICTED + 1] = wrong === undefined
+        ? -1
+        : corpus.examples[wrong]!;
     }
   }
   return predictions;
+}
+
+/** The different texts that each query ranks: answers, then further ones. */
+interface Corpus {
+  /** Number of the embedding of each text. */
+  readonly numbers: readonly number[];
+  /**
+   * Number that a prediction has for each text: of the first example with this
+   * answer or, beyond the examples, of a further text.
+   */
+  readonly examples: readonly number[];
+  /** Index of each answer in the corpus, by its number in the targets. */
+  readonly indices: ReadonlyMap<number, number>;
+}
+
+/**
+ * @param embeddings Number of the embedding of each text of the examples,
+ * `[examples, sequences]`, then of each further text
+ * @param targets Numbers of texts, `[examples, sequences]`
+ */
+function corpusOf(
+  embeddings: Values,
+  targets: Values,
+  sequences: number,
+): Corpus {
+  const numbers: number[] = [];
+  const examples: number[] = [];
+  const indices = new Map<number, number>();
+  const exampleCount = targets.length / sequences;
+  for (let example = 0; example < exampleCount; example++) {
+    const position = example * sequences + 1;
+    const answer = targets[position]!;
+    if (indices.has(answer)) continue;
+    indices.set(answer, numbers.length);
+    numbers.push(embeddings[position]!);
+    examples.push(example);
+  }
+  const ranked = new Set(numbers);
+  for (let i = targets.length; i < embeddings.length; i++) {
+    const number = embeddings[i]!;
+    if (ranked.has(number)) continue;
+    ranked.add(number);
+    numbers.push(number);
+    examples.push(exampleCount + i - targets.length);
+  }
+  return { numbers, examples, indices };
+}
+
+/** The examples of each different query, in the order of the data. */
+function examplesByQuery(targets: Values, sequences: number): number[][] {
+  const queries = new Map<number, number[]>();
+  for (let example = 0; example < targets.length / sequences; example++) {
+    const query = targets[example * sequences]!;
+    queries.getOrInsertComputed(query, () => []).push(example);
+  }
+  return [...queries.values()];
+}
+
+/**
+ * Place of each answer in the ranking of a query, from 1, by its index in the
+ * corpus.
+ *
+ * @param similarities Of the query and each text of the corpus
+ */
+function placesOf(
+  similarities: Values,
+  answers: readonly number[],
+): Map<number, number> {
+  // In the order of the ranking, as relevantPlaces() gives the places.
+  const ranked = [...new Set(answers)]
+    .sort((a, b) => similarities[b]! - similarities[a]! || a - b);
+  const places = relevantPlaces(similarities, ranked);
+  return new Map(ranked.map((text, i) => [text, places[i]!]));
+}
+
+/**
+ * The first of the most similar texts that are accepted; undefined if none is.
+ */
+function mostSimilar(
+  similarities: Values,
+  accepts: (text: number) => boolean,
+): number | undefined {
+  let best: number | undefined;
+  for (let text = 0; text < similarities.length; text++) {
+    if (!accepts(text)) continue;
+    const isBest = best === undefined ||
+      similarities[text]! > similarities[best]!;
+    if (isBest) best = text;
+  }
+  return best;
 }
 
 /** What is predicted of an example, as {@linkcode PREDICTED} says. */
