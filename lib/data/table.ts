@@ -212,49 +212,104 @@ async function readDelimited(
     checkLine(length, `${path}:${i + 1}`, MAX_LINE);
   }
   const delimiter = delimiterOf(path, text, columns, usual);
-  const numbers = new Set(delimiter === ";" ? columns.numbers : []);
-  const isNumber = [...columns.required, ...columns.optional]
-    .map((it) => numbers.has(it));
-  const rows: Row[] = [];
-  let { header } = columns;
-  let indices = header && findColumns(columns, header, path);
-  let filled = 0;
-  const take = (record: readonly string[], line: number) => {
-    if (record.length === 1 && record[0] === "" && !columns.broken) return;
-    if (header === undefined || indices === undefined) {
-      header = record;
-      indices = findColumns(columns, record, path);
-      return;
-    }
-    const expected = header.length;
-    const actual = record.length;
-    if (actual !== expected && !columns.broken) {
-      const [marks] = DELIMITERS[delimiter];
-      const hint = delimiter !== "\t" && actual > expected
-        ? `; put a text that contains ${marks} in quotes`
-        : "";
-      const field = Math.min(expected, actual - 1);
-      const place = placeOf(field, text, line, delimiter);
-      throw new SyntaxError(
-        `${path}:${place}: Expected ${expected} columns separated by ${marks}, found ${actual}${hint}`,
-      );
-    }
-    const values = actual !== expected
-      ? []
-      : indices.map((it, i) =>
-        isNumber[i] ? record[it]?.replace(DECIMAL_COMMA, "$1.$2") : record[it]
-      );
-    rows.push({ place: `${path}:${line}`, values });
-    if (record.some((value) => value.trim() !== "")) filled = rows.length;
-  };
+  const rows = new DelimitedRows({ path, text, delimiter, columns });
   if (delimiter === "\t") {
-    for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
+    for (const [i, line] of lines.entries()) rows.add(line.split("\t"), i + 1);
   } else {
-    await parseCsv(text, path, delimiter, take);
+    await parseCsv(text, path, delimiter, rows);
   }
-  if (indices === undefined) findColumns(columns, [], path);
-  // Spreadsheets write the cells below a table that were ever used.
-  return rows.slice(0, filled);
+  return rows.finish();
+}
+
+/** A file of records whose fields are separated by a character. */
+interface DelimitedFile {
+  readonly path: string;
+  readonly text: string;
+  readonly delimiter: Delimiter;
+  readonly columns: Columns;
+}
+
+/** Makes rows of the records of a file; the first one may be its header. */
+class DelimitedRows {
+  readonly #file: DelimitedFile;
+  /** For each requested column, whether its commas may be decimal ones. */
+  readonly #isNumber: readonly boolean[];
+  readonly #rows: Row[] = [];
+  /** Number of rows up to the last one that has a value. */
+  #filled = 0;
+  #header: readonly string[] | undefined;
+  /** Positions of the requested columns in the header. */
+  #indices: readonly number[] = [];
+
+  constructor(file: DelimitedFile) {
+    const { required, optional, numbers, header } = file.columns;
+    const decimals = new Set(file.delimiter === ";" ? numbers : []);
+    this.#file = file;
+    this.#isNumber = [...required, ...optional].map((it) => decimals.has(it));
+    if (header !== undefined) this.#setHeader(header);
+  }
+
+  #setHeader(header: readonly string[]): void {
+    const { columns, path } = this.#file;
+    this.#indices = findColumns(columns, header, path);
+    this.#header = header;
+  }
+
+  /**
+   * @param line Number of the first line of the record, from 1
+   * @throws {SyntaxError} If the header lacks a column, or the record has
+   * another number of fields.
+   */
+  add(record: readonly string[], line: number): void {
+    const { path, columns } = this.#file;
+    const isEmpty = record.length === 1 && record[0] === "";
+    if (isEmpty && !columns.broken) return;
+    if (this.#header === undefined) return this.#setHeader(record);
+    const expected = this.#header.length;
+    const isBroken = record.length !== expected;
+    if (isBroken && !columns.broken) {
+      throw columnCountError(this.#file, line, expected, record.length);
+    }
+    const values = isBroken ? [] : this.#valuesOf(record);
+    this.#rows.push({ place: `${path}:${line}`, values });
+    if (record.some((value) => value.trim() !== "")) {
+      this.#filled = this.#rows.length;
+    }
+  }
+
+  #valuesOf(record: readonly string[]): (string | undefined)[] {
+    return this.#indices.map((index, column) => {
+      const value = record[index];
+      return this.#isNumber[column]
+        ? value?.replace(DECIMAL_COMMA, "$1.$2")
+        : value;
+    });
+  }
+
+  /** @throws {SyntaxError} If there was no header, but a column is required. */
+  finish(): Row[] {
+    if (this.#header === undefined) this.#setHeader([]);
+    // Spreadsheets write the cells below a table that were ever used.
+    return this.#rows.slice(0, this.#filled);
+  }
+}
+
+/** The error that a record has another number of fields than the header. */
+function columnCountError(
+  { path, text, delimiter }: DelimitedFile,
+  line: number,
+  expected: number,
+  actual: number,
+): SyntaxError {
+  const [marks] = DELIMITERS[delimiter];
+  const hint = delimiter !== "\t" && actual > expected
+    ? `; put a text that contains ${marks} in quotes`
+    : "";
+  const field = Math.min(expected, actual - 1);
+  const place = placeOf(field, text, line, delimiter);
+  return new SyntaxError(
+    `${path}:${place}: Expected ${expected} columns separated by ${marks}, found ${actual}${hint}`,
+  );
 }
 
 function lineEnd(text: string): RegExp {
@@ -278,7 +333,8 @@ function placeOf(
 }
 
 /**
- * @param take Takes the fields of each record and the number of its first line
+ * Adds the records of a `.csv` to the rows.
+ *
  * @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC
  * 4180.
  */
@@ -286,7 +342,7 @@ async function parseCsv(
   text: string,
   path: string,
   delimiter: string,
-  take: (record: readonly string[], line: number) => void,
+  rows: DelimitedRows,
 ): Promise<void> {
   const { CsvError, parse } = await import("csv-parse/sync");
   const hasLf = text.includes("\n");
@@ -298,7 +354,7 @@ async function parseCsv(
       record_delimiter: hasLf ? ["\r\n", "\n"] : "\r",
       relax_column_count: true,
       on_record: (record: string[], { lines }) => {
-        take(record, line);
+        rows.add(record, line);
         // It counts an \r in a text as the end of a line, also before an \n.
         if (hasLf) surplus += record.join().split("\r").length - 1;
         line = lines + 1 - surplus;
@@ -336,6 +392,8 @@ const DELIMITERS = {
   ";": ["semicolons", ".csv"],
 } as const;
 
+type Delimiter = keyof typeof DELIMITERS;
+
 /**
  * The delimiter of a table: that of its format, or semicolons in a `.csv` whose
  * header has more of them than commas, as spreadsheets write it where the comma
@@ -348,7 +406,7 @@ export function delimiterOf(
   text: string,
   { required }: Pick<Columns, "required">,
   usual: "\t" | ",",
-): keyof typeof DELIMITERS {
+): Delimiter {
   const header = text.trimStart().split(/[\r\n]/, 1)[0]!;
   if (required.includes(header)) return usual;
   const marks = header.replaceAll(/"[^"]*"/g, "");
