@@ -222,40 +222,60 @@ const LAST: readonly Column[] = [
  * If a parameter has several columns, their names include the task.
  */
 function parameterColumns(rows: readonly Row[]): Column[] {
-  const names = new Set(rows.flatMap(({ params }) => Object.keys(params)));
-  const groups = Map.groupBy(
-    names,
-    (name) => name.slice(name.indexOf(".") + 1),
+  const paths = new Set(rows.flatMap(({ params }) => Object.keys(params)));
+  const pathsByName = Map.groupBy(
+    paths,
+    (path) => path.slice(path.indexOf(".") + 1),
   );
-  const meet = (a: string, b: string) =>
-    rows.some(({ params }) => a in params && b in params);
-  return [...groups].flatMap(([name, of]) => {
-    const shared: string[][] = [];
-    for (const one of of) {
-      const fits = shared.find((others) =>
-        others.every((other) => !meet(one, other))
-      );
-      // The code of two tasks always differs.
-      if (fits && name !== "code") fits.push(one);
-      else shared.push([one]);
-    }
-    return shared.map((of) => ({
+  return [...pathsByName].flatMap(([name, paths]) => {
+    // The code of two tasks always differs.
+    const columns = name === "code"
+      ? paths.map((path) => [path])
+      : groupedByColumn(paths, rows);
+    return columns.map((paths): Column => ({
       // At most one of these columns has several tasks.
-      name: shared.length === 1 || of.length > 1 ? name : of[0]!,
+      name: columns.length === 1 || paths.length > 1 ? name : paths[0]!,
       isLong: true,
-      value({ params, ranks }) {
-        const path = of.find((it) => Object.hasOwn(params, it));
-        if (path !== undefined) {
-          const value = params[path];
-          const isPlain = typeof value === "number" ||
-            typeof value === "string";
-          return isPlain ? value : JSON.stringify(value);
-        }
-        // The rank of an imported adapter is no parameter.
-        return name === "rank" ? ranks.at(-1)?.rank : undefined;
-      },
+      value: (row) => parameterOf(row, name, paths),
     }));
   });
+}
+
+/**
+ * The paths of a parameter (`task.name`) in groups that share a column: no two
+ * of a group occur in the same row.
+ */
+function groupedByColumn(
+  paths: readonly string[],
+  rows: readonly Row[],
+): string[][] {
+  const occurTogether = (a: string, b: string) =>
+    rows.some(({ params }) => a in params && b in params);
+  const groups: string[][] = [];
+  for (const path of paths) {
+    const group = groups.find((others) =>
+      !others.some((other) => occurTogether(path, other))
+    );
+    if (group === undefined) groups.push([path]);
+    else group.push(path);
+  }
+  return groups;
+}
+
+/** The value of the parameter of a row that has one of these paths. */
+function parameterOf(
+  { params, ranks }: Row,
+  name: string,
+  paths: readonly string[],
+): Cell {
+  const path = paths.find((it) => Object.hasOwn(params, it));
+  if (path === undefined) {
+    // The rank of an imported adapter is no parameter.
+    return name === "rank" ? ranks.at(-1)?.rank : undefined;
+  }
+  const value = params[path];
+  const isPlain = typeof value === "number" || typeof value === "string";
+  return isPlain ? value : JSON.stringify(value);
 }
 
 function differs({ value }: Column, rows: readonly Row[]): boolean {
