@@ -51,17 +51,7 @@ export const resizeCommand = command`
     dtype: args.value("dtype"),
     choices: await choicesOf(args),
   };
-  const to = args.value("to");
-  if (to === undefined && !args.has("dry-run")) {
-    throw new UsageError('Missing option "--to": name a folder to create');
-  }
-  if (to?.endsWith(".safetensors")) {
-    throw invalidValue(
-      "to",
-      to,
-      "expected a folder, in which the file keeps its name, and gets a model card",
-    );
-  }
+  const parent = parentFolder(args);
   const { resize } = await import("../../resize/resize.ts");
   const { CAUTION, changesTable } = await import("../../resize/card.ts");
   return await interruptible(async (signal) => {
@@ -83,34 +73,72 @@ export const resizeCommand = command`
           }),
       });
     let results: readonly Resized[] = [];
-    if (args.has("dry-run")) results = await run(undefined);
+    if (parent === undefined) results = await run(undefined);
     else {
-      await createFolder(resolve(Deno.cwd(), to!), async (temporary) => {
+      await createFolder(resolve(Deno.cwd(), parent), async (temporary) => {
         const output = join(temporary, "adapter");
         Deno.mkdirSync(output);
         results = await run(output);
         return output;
       });
     }
-    const isJson = args.has("json");
     for (const result of results) {
-      const { folder, modules, total, fileBytes } = result;
-      const lines = [
-        ...modules.map((it) => ({ type: "module", folder, ...it })),
-        { type: "total", folder, ...total, fileBytes },
-      ];
-      if (isJson) { for (const line of lines) writeLine(args, line, ""); }
-      else {writeOut(
-          `${terminalMarkdown(changesTable(result, args.has("modules")))}\n`,
-        );}
-      if (isJson || args.has("dry-run")) continue;
-      writeOut(`Wrote ${join(to!, folder)}, ${bytes(fileBytes)}\n\n`);
+      if (args.has("json")) writeJson(result, args);
+      else writeText(result, changesTable(result, args.has("modules")), parent);
     }
+    if (args.has("json")) return;
     const advice =
       `${CAUTION} For an encoder, "deno task pipeline resize" scores every rank on your data.`;
-    if (!isJson) writeOut(`${terminalMarkdown(asTyped(advice))}\n`);
+    writeOut(`${terminalMarkdown(asTyped(advice))}\n`);
   });
 });
+
+/**
+ * The folder to create for those of the results; undefined with `--dry-run`.
+ *
+ * @throws {UsageError} If it is missing, or names a file.
+ */
+function parentFolder(args: Arguments): string | undefined {
+  const to = args.value("to");
+  if (to === undefined && !args.has("dry-run")) {
+    throw new UsageError('Missing option "--to": name a folder to create');
+  }
+  if (to?.endsWith(".safetensors")) {
+    throw invalidValue(
+      "to",
+      to,
+      "expected a folder, in which the file keeps its name, and gets a model card",
+    );
+  }
+  return args.has("dry-run") ? undefined : to;
+}
+
+/** Writes what is kept of each module, and of all, as lines of JSON. */
+function writeJson(
+  { folder, modules, total, fileBytes }: Resized,
+  args: Arguments,
+): void {
+  for (const module of modules) {
+    writeLine(args, { type: "module", folder, ...module }, "");
+  }
+  writeLine(args, { type: "total", folder, ...total, fileBytes }, "");
+}
+
+/**
+ * Shows what is kept, and names the folder that was written.
+ *
+ * @param table What is kept, in Markdown
+ * @param parent As {@linkcode parentFolder} gives it
+ */
+function writeText(
+  { folder, fileBytes }: Resized,
+  table: string,
+  parent: string | undefined,
+): void {
+  writeOut(`${terminalMarkdown(table)}\n`);
+  if (parent === undefined) return;
+  writeOut(`Wrote ${join(parent, folder)}, ${bytes(fileBytes)}\n\n`);
+}
 
 /**
  * How ranks are chosen, by the folder of the result.
