@@ -9,9 +9,11 @@ import {
 import {
   className,
   isEmpty,
+  type Labelling,
   nameClasses,
   toExamples,
 } from "../../data/labels.ts";
+import type { Example } from "../../data/example.ts";
 import { findSimilarTexts } from "../../data/similar_texts.ts";
 import {
   columnsOf,
@@ -23,6 +25,7 @@ import { quoteAll } from "../../data/text_file.ts";
 import { statIfThere, writeDurably } from "../../files/files.ts";
 import { dirname, relative, resolve } from "../../files/paths.ts";
 import {
+  type Arguments,
   asTyped,
   command,
   invalidValue,
@@ -67,79 +70,141 @@ export const initCommand = command`
   faq.csv --text question --positive answer  Train embeddings that find answers
   reviews.csv --to my/pipeline.yaml  Write it elsewhere
 `(async (args) => {
-  const [tableFile] = args.positionals;
-  const data = resolve(Deno.cwd(), tableFile!);
-  const name = nameFor(args.value("to") ?? tableFile!);
-  const target = args.value("to") ?? `pipelines/${name}.yaml`;
-  const file = args.has("to")
-    ? resolve(Deno.cwd(), target)
-    : resolve(PROJECT, target);
-  if (!/\.ya?ml$/.test(file)) {
-    throw invalidValue("to", target, "expected a file name ending in .yaml");
-  }
-  const text = args.value("text");
-  const pair = args.value("pair");
-  const label = args.value("label");
-  const positive = args.value("positive");
-  const encoding = args.value("encoding");
-  const info = statIfThere(data);
-  if (!info) throw new UsageError(`File "${data}" does not exist`);
-  if (info.isDirectory) {
-    throw new UsageError(`"${data}" is a folder: give a file`);
-  }
-  if (!info.isFile) {
-    throw new UsageError(
-      `"${data}" is neither a file nor a folder; write its content to a file`,
-    );
-  }
-  if (pair !== undefined && positive !== undefined) {
-    throw new UsageError(
-      'Option "--pair" names second texts of one example, and "--positive" those of embeddings: give one of them',
-    );
-  }
-  const named = { text, pair, label, encoding };
-  const written = label === undefined && positive === undefined
-    ? writtenIn(await columnsOf(data, encoding))
-    : undefined;
-  const source = { name, path: projectPath(data), encoding };
-  const similar = written === undefined
-    ? await findSimilarTexts(data, { ...named, positive }).catch(refusal)
-    : undefined;
-  let lines: readonly string[];
-  let pipeline: string;
-  if (written !== undefined) {
-    const texts = await textsToWrite(data, written.columns, encoding);
-    lines = writtenSummary(tableFile!, texts);
-    pipeline = await writingStarter(source, texts);
-  } else if (similar !== undefined) {
-    lines = await similarSummary(tableFile!, data, similar, encoding);
-    pipeline = await similarStarter(source, similar);
-  } else {
-    const table = await inspectTable(data, named).catch(refusal);
-    const described = { ...table, ...await labelsIn(data, table, encoding) };
-    lines = summary(tableFile!, data, described);
-    pipeline = await starter(source, described);
-  }
+  const table = args.positionals[0]!;
+  const target = targetOf(args, table);
+  const data = resolve(Deno.cwd(), table);
+  checkData(data);
+  checkColumnOptions(args);
+  const { summary, pipeline } = await starterOf(args, table, data, target.name);
   const schema = resolve(PROJECT, SCHEMA);
-  const path = relative(dirname(file), schema);
-  // Editors read the address up to the first space, cut it at "#", and decode
-  // it.
-  const address = path.split("/").map(encodeURIComponent).join("/");
-  const head = `# yaml-language-server: $schema=${address}
-# For completion in editors; made again by: deno task schema > ${SCHEMA}
-`;
-  write(file, head + pipeline, target, args.has("force"));
+  const text = schemaComment(relative(dirname(target.file), schema)) + pipeline;
+  write(target.file, text, target.shown, args.has("force"));
   Deno.mkdirSync(dirname(schema), { recursive: true });
   writeDurably(schema, await schemaText(resolve(PROJECT, "tasks")));
-  const command = shellWord(args.has("to") ? target : name);
-  writeOut(asTyped(`${lines.join("\n")}
+  const command = shellWord(args.has("to") ? target.shown : target.name);
+  writeOut(asTyped(`${summary.join("\n")}
 
-Wrote ${target}. See what it would do, then run it:
+Wrote ${target.shown}. See what it would do, then run it:
 
   deno task plan ${command}
   deno task pipeline ${command}
 `));
 });
+
+/** The pipeline file to write. */
+interface Target {
+  /** Name of the pipeline. */
+  readonly name: string;
+  /** Absolute path. */
+  readonly file: string;
+  /** The path as it was typed, or from the project. */
+  readonly shown: string;
+}
+
+/** @throws {UsageError} If the name of the file has another ending. */
+function targetOf(args: Arguments, table: string): Target {
+  const to = args.value("to");
+  const name = nameFor(to ?? table);
+  const shown = to ?? `pipelines/${name}.yaml`;
+  const file = resolve(to === undefined ? PROJECT : Deno.cwd(), shown);
+  if (/\.ya?ml$/.test(file)) return { name, file, shown };
+  throw invalidValue("to", shown, "expected a file name ending in .yaml");
+}
+
+/** @throws {UsageError} If there is no such file. */
+function checkData(path: string): void {
+  const info = statIfThere(path);
+  if (!info) throw new UsageError(`File "${path}" does not exist`);
+  if (info.isDirectory) {
+    throw new UsageError(`"${path}" is a folder: give a file`);
+  }
+  if (!info.isFile) {
+    throw new UsageError(
+      `"${path}" is neither a file nor a folder; write its content to a file`,
+    );
+  }
+}
+
+/** @throws {UsageError} If options name columns of different problems. */
+function checkColumnOptions(args: Arguments): void {
+  if (args.has("pair") && args.has("positive")) {
+    throw new UsageError(
+      'Option "--pair" names second texts of one example, and "--positive" those of embeddings: give one of them',
+    );
+  }
+}
+
+/** A pipeline for a table, with what is said of the table. */
+interface Starter {
+  /** Lines on the columns, and on what the pipeline would refuse. */
+  readonly summary: readonly string[];
+  /** Text of the pipeline file. */
+  readonly pipeline: string;
+}
+
+/**
+ * The pipeline for a table: of texts to write, of texts that belong together,
+ * or of texts with labels.
+ *
+ * @param table The path as it was typed
+ * @param path Its absolute path
+ * @param name Name of the pipeline
+ * @throws {UsageError} If columns must be named by options.
+ */
+async function starterOf(
+  args: Arguments,
+  table: string,
+  path: string,
+  name: string,
+): Promise<Starter> {
+  const columns = {
+    text: args.value("text"),
+    pair: args.value("pair"),
+    label: args.value("label"),
+    positive: args.value("positive"),
+    encoding: args.value("encoding"),
+  };
+  const { label, positive, encoding } = columns;
+  const source = { name, path: projectPath(path), encoding };
+  if (label === undefined && positive === undefined) {
+    const written = writtenIn(await columnsOf(path, encoding));
+    if (written !== undefined) {
+      const texts = await textsToWrite(path, written.columns, encoding);
+      return {
+        summary: writtenSummary(table, texts),
+        pipeline: await writingStarter(source, texts),
+      };
+    }
+  }
+  const similar = await findSimilarTexts(path, columns).catch(refusal);
+  if (similar !== undefined) {
+    return {
+      summary: await similarSummary(table, path, similar, encoding),
+      pipeline: await similarStarter(source, similar),
+    };
+  }
+  const inspected = await inspectTable(path, columns).catch(refusal);
+  const labels = await labelsIn(path, inspected, encoding);
+  const labelled = { ...inspected, ...labels };
+  return {
+    summary: labelledSummary(table, path, labelled),
+    pipeline: await labelledStarter(source, labelled),
+  };
+}
+
+/**
+ * Comments by which editors find the schema of pipelines.
+ *
+ * @param path From the folder of the pipeline
+ */
+function schemaComment(path: string): string {
+  // Editors read the address up to the first space, cut it at "#", and decode
+  // it.
+  const address = path.split("/").map(encodeURIComponent).join("/");
+  return `# yaml-language-server: $schema=${address}
+# For completion in editors; made again by: deno task schema > ${SCHEMA}
+`;
+}
 
 /** Throws an error of the table that the user mends by options. */
 function refusal(error: unknown): never {
@@ -199,10 +264,14 @@ interface LabelSummary {
 }
 
 /** A table with its labels in words, and what is wrong with it. */
-type Described = TableSummary & LabelSummary;
+type LabelledTable = TableSummary & LabelSummary;
 
 /** @param file The path as it was typed */
-function summary(file: string, path: string, table: Described): string[] {
+function labelledSummary(
+  file: string,
+  path: string,
+  table: LabelledTable,
+): string[] {
   const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
   const labelled = table.marks === undefined
@@ -276,23 +345,7 @@ async function labelsIn(
     const classes = (marks && targets) ?? (reader ? undefined : names) ??
       namesIn(readable) ?? [];
     const reading = { ...of(classes), areRecorded: areNamed };
-    const sound: Row[] = [];
-    const labelValues: number[] = [];
-    const refused: string[] = [];
-    for (const row of rows) {
-      try {
-        const [{ label, words, targets } = {}] = toExamples([row], reading);
-        const ofWords = words?.map(([, , it]) => it!);
-        const ofText = label === undefined ? undefined : [label];
-        const values = targets ?? ofWords ?? ofText;
-        if (values === undefined) continue;
-        sound.push(row);
-        labelValues.push(...values);
-      } catch (error) {
-        if (!(error instanceof SyntaxError)) throw error;
-        refused.push(error.message);
-      }
-    }
+    const { sound, labelValues, refused } = readExamples(rows, reading);
     const more = refused.length - MAX_LISTED;
     problems.push(
       ...refused.slice(0, MAX_LISTED),
@@ -309,6 +362,46 @@ async function labelsIn(
     if (!(error instanceof SyntaxError)) throw error;
     return { labels, problems: [...problems, ...error.message.split("\n")] };
   }
+}
+
+/** Rows with labels, as far as they are read. */
+interface ReadExamples {
+  readonly sound: readonly Row[];
+  /** Labels of all sound rows, of words one each. */
+  readonly labelValues: readonly number[];
+  /** Messages on the other rows. */
+  readonly refused: readonly string[];
+}
+
+function readExamples(
+  rows: readonly Row[],
+  labelling: Labelling,
+): ReadExamples {
+  const sound: Row[] = [];
+  const labelValues: number[] = [];
+  const refused: string[] = [];
+  for (const row of rows) {
+    try {
+      const [example] = toExamples([row], labelling);
+      const values = labelsOf(example!);
+      if (values === undefined) continue;
+      sound.push(row);
+      labelValues.push(...values);
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      refused.push(error.message);
+    }
+  }
+  return { sound, labelValues, refused };
+}
+
+/** The labels of an example, or of its words; undefined if it has none. */
+function labelsOf(
+  { label, words, targets }: Example,
+): readonly number[] | undefined {
+  if (targets !== undefined) return targets;
+  if (words !== undefined) return words.map(([, , label]) => label!);
+  return label === undefined ? undefined : [label];
 }
 
 /** A table of texts to write. */
@@ -390,7 +483,10 @@ ${document.toString({ lineWidth: 0 })}`;
  * The text of a pipeline for a table: own-data with its parameters and
  * comments.
  */
-async function starter(source: Source, table: Described): Promise<string> {
+async function labelledStarter(
+  source: Source,
+  table: LabelledTable,
+): Promise<string> {
   const { name, path, encoding } = source;
   const { document, write, set, setList } = await openTemplate(
     OWN_DATA,
