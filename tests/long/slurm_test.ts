@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { readSealed, writeSealed } from "../../lib/files/files.ts";
 import { callMain, spawnMain } from "../cli/project.ts";
+import { setEnvironment } from "../environment.ts";
 import { linesOf } from "../lines.ts";
 import { TestProject } from "../scheduler/project.ts";
 import { slurm, slurmTest } from "../slurm/cluster.ts";
@@ -169,12 +170,11 @@ slurmTest(
     const folder = Deno.makeTempDirSync({ prefix: "smoke-" });
     const profile = join(folder, "profile.yaml");
     Deno.writeTextFileSync(profile, "stages: { train-*: { time: 2m } }\n");
-    Deno.env.set("DYLORA_PROFILE", profile);
+    using _env = setEnvironment({ DYLORA_PROFILE: profile });
     try {
       const events = await runBoth(folder, LONG_EPOCHS);
       assert(restarts(events).length > 0);
     } finally {
-      Deno.env.delete("DYLORA_PROFILE");
       Deno.removeSync(folder, { recursive: true });
     }
   },

@@ -18,7 +18,7 @@ import { Browser, chromiumMissing } from "../report/chromium.ts";
 import { randomAdapter } from "../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
 import { withFolder } from "../tasks/run_task.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 import { ServedPage } from "../cli/pages/served_page.ts";
 import { until } from "../until.ts";
 import { CliProject } from "../cli/project.ts";

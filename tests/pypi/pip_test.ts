@@ -17,7 +17,7 @@ import {
   type WheelRequest,
 } from "../../lib/pypi/pip.ts";
 import { fakePython, pipWith } from "./fake_python.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 import { findLinks, makeWheel } from "./make_wheel.ts";
 
 const posix = { ignore: Deno.build.os === "windows" };

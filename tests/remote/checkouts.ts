@@ -1,6 +1,6 @@
 import { makeKey } from "../../lib/remote/signature.ts";
 import { type Called, callHere, CliProject } from "../cli/project.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const PIPELINE = `name: test
 stages:

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { type CliProject, spawnMain } from "../cli/project.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 import { until } from "../until.ts";
 import { Checkouts } from "./checkouts.ts";
 import { FaultyServer } from "./made.ts";

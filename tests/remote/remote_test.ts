@@ -6,6 +6,7 @@ import { entriesOf } from "../../lib/files/files.ts";
 import { sign } from "../../lib/remote/signature.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Caches, FaultyServer, makeResult, offerAll, TEXTS } from "./made.ts";
+import { withEnvironment } from "../environment.ts";
 import { until } from "../until.ts";
 
 /** Fails unless a cache has all of a result. */
@@ -46,17 +47,14 @@ Deno.test("a result travels through a folder, of which only the manifest is read
 Deno.test("a result travels through a server, with the query and the token of its address", async () => {
   using caches = new Caches();
   await using server = new FaultyServer(caches.join("remote"));
-  Deno.env.set("DYLORA_REMOTE_TOKEN", "t0ken");
-  try {
+  await withEnvironment({ DYLORA_REMOTE_TOKEN: "t0ken" }, async () => {
     const url = `${server.url}?sig=s3cret`;
     const { to, key, manifest } = await shared(caches, url);
     const remote = await caches.remote(url, to, { trusted: [key.signer] });
     assertEquals((await remote.find(manifest.key))?.manifest, manifest);
     assert(await (await remote.find(manifest.key))!.fetch());
     await assertHas(to, manifest);
-  } finally {
-    Deno.env.delete("DYLORA_REMOTE_TOKEN");
-  }
+  });
   assert(
     server.headers.every((it) => it.get("authorization") === "Bearer t0ken"),
   );

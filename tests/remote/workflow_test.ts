@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { readYaml } from "../../lib/pipeline/read.ts";
 import { callHere, CliProject } from "../cli/project.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 /** The workflow in the documentation, with its steps. */
 interface Workflow {

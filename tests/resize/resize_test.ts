@@ -18,7 +18,7 @@ import {
   writeFolder,
 } from "./lora_file.ts";
 import { LocalHub } from "../hub/local_hub.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 async function withFolder(body: (folder: string) => Promise<void>) {
   const folder = await Deno.makeTempDir();

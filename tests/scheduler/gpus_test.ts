@@ -11,7 +11,7 @@ import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { visibleGpus } from "../../lib/scheduler/settings.ts";
 import { BusyError } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 import { engine, TestProject } from "./project.ts";
 import {
   firstLine,

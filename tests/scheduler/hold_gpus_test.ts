@@ -3,7 +3,7 @@ import { visibleGpus } from "../../lib/scheduler/settings.ts";
 import { gpuUuids, holdGpus } from "../../lib/scheduler/gpus.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
-import { withEnvironment } from "../tasks/with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const NEVER = new AbortController().signal;
 

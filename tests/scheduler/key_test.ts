@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { sectionsOf } from "../../lib/scheduler/bundle.ts";
 import { Store } from "../../lib/store/store.ts";
+import { withEnvironment } from "../environment.ts";
 import { engine, type StageOptions, TestProject } from "./project.ts";
 
 const TRAIN: StageOptions = {
@@ -121,9 +122,9 @@ Deno.test("keys do not contain the stage's name, resources, location or access r
     flags: ["--allow-ffi"],
   });
   assertEquals(await toRun(project, STAGES, access), []);
-  Deno.env.set("GIVEN", "a token");
-  assertEquals(await toRun(project, STAGES), []);
-  Deno.env.delete("GIVEN");
+  await withEnvironment({ GIVEN: "a token" }, async () => {
+    assertEquals(await toRun(project, STAGES), []);
+  });
   const { each, ...others } = renamed("fit@m=a", "a");
   assertEquals(await toRun(project, { ...others, every: each! }), ["all"]);
 });

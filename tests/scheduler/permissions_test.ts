@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import { inNamespace } from "../../lib/scheduler/executors/local.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { readIfThere } from "../../lib/files/files.ts";
+import { setEnvironment } from "../environment.ts";
 import { until } from "../until.ts";
 import { engine, TestProject } from "./project.ts";
 
@@ -65,7 +66,7 @@ Deno.test("run() denies a stage everything that its task does not declare", asyn
       return new Response("secret");
     },
   );
-  Deno.env.set("STAGE_SECRET", "secret");
+  using _env = setEnvironment({ STAGE_SECRET: "secret" });
   project.write("secret.json", '"secret"');
   project.task("first", "return 1;");
   project.task(
@@ -336,13 +337,12 @@ function denoFolder(): string {
 Deno.test("run() lets stages use Deno's cache if DENO_DIR is relative", async () => {
   using project = new TestProject();
   const deno = denoFolder();
-  const before = Deno.env.get("DENO_DIR");
   const cwd = Deno.cwd();
   // So deep that the relative path leads elsewhere from other folders.
   const deep = project.path(Array(20).fill("deep").join("/"));
   Deno.mkdirSync(deep, { recursive: true });
   Deno.chdir(deep);
-  Deno.env.set("DENO_DIR", relative(Deno.cwd(), deno));
+  using _env = setEnvironment({ DENO_DIR: relative(Deno.cwd(), deno) });
   try {
     project.task("cached", `return Deno.env.get("DENO_DIR");`, {
       rest: 'permissions: { env: ["DENO_DIR"] },',
@@ -351,8 +351,6 @@ Deno.test("run() lets stages use Deno's cache if DENO_DIR is relative", async ()
     assertEquals(project.read("out/test/cached/out.txt"), deno);
   } finally {
     Deno.chdir(cwd);
-    if (before === undefined) Deno.env.delete("DENO_DIR");
-    else Deno.env.set("DENO_DIR", before);
   }
 });
 
@@ -362,7 +360,7 @@ Deno.test("run() grants a stage what its task declares", async () => {
     { port: 0, hostname: "127.0.0.1", onListen() {} },
     () => new Response("net"),
   );
-  Deno.env.set("STAGE_SECRET", "env");
+  using _env = setEnvironment({ STAGE_SECRET: "env" });
   project.write("given/file.txt", "read");
   project.task(
     "guest",

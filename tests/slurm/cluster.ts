@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { setEnvironment } from "../environment.ts";
 
 /** What a real Slurm consists of. */
 const PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "squeue"];
@@ -189,11 +190,10 @@ export function shadow(command: string, script: string): Disposable {
     `#!/bin/bash\nHERE=${folder} REAL=/usr/bin/${command}\n${script}\n`,
   );
   Deno.chmodSync(path, 0o755);
-  const before = Deno.env.get("PATH")!;
-  Deno.env.set("PATH", `${folder}:${before}`);
+  const changed = setEnvironment({ PATH: `${folder}:${Deno.env.get("PATH")}` });
   return {
     [Symbol.dispose]() {
-      Deno.env.set("PATH", before);
+      changed[Symbol.dispose]();
       Deno.removeSync(folder, { recursive: true });
     },
   };
@@ -202,19 +202,18 @@ export function shadow(command: string, script: string): Disposable {
 /** Hides one of Slurm's commands, as where Slurm is not installed. */
 export function hide(command: string): Disposable {
   const folder = Deno.makeTempDirSync({ prefix: "hidden-" });
-  const before = Deno.env.get("PATH")!;
   const names = new Set<string>();
-  for (const programs of before.split(":").filter(existsSync)) {
+  for (const programs of Deno.env.get("PATH")!.split(":").filter(existsSync)) {
     for (const { name } of Deno.readDirSync(programs)) {
       if (name === command || names.has(name)) continue;
       names.add(name);
       Deno.symlinkSync(join(programs, name), join(folder, name));
     }
   }
-  Deno.env.set("PATH", folder);
+  const changed = setEnvironment({ PATH: folder });
   return {
     [Symbol.dispose]() {
-      Deno.env.set("PATH", before);
+      changed[Symbol.dispose]();
       Deno.removeSync(folder, { recursive: true });
     },
   };

@@ -10,7 +10,7 @@ import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { RemediedError } from "../../lib/pypi/remedied_error.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import { runTask, withFolder } from "./run_task.ts";
-import { withEnvironment } from "./with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 const source = join(fixtures, "tiny-glue");

@@ -22,7 +22,7 @@ import { COMMIT } from "../hub/tiny_repository.ts";
 import { findLinks, makeWheel } from "../pypi/make_wheel.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";
-import { withEnvironment } from "./with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 

@@ -6,7 +6,7 @@ import {
   sandboxOf,
   stageEnvironment,
 } from "../../lib/scheduler/permissions.ts";
-import { withEnvironment } from "./with_environment.ts";
+import { withEnvironment } from "../environment.ts";
 
 const PROJECT = join(import.meta.dirname!, "../..");
 const CHILD = import.meta.resolve("../../lib/scheduler/child.ts");

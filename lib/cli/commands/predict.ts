@@ -34,7 +34,12 @@ import {
 import { embeddingWork, showEmbeddings } from "./predict_embeddings.ts";
 import { readTexts, type Table, writePredicted } from "./predict_table.ts";
 import { viewOf } from "./prediction_view.ts";
-import { type LabelForm, scoresOfRows, scoresText } from "./row_scores.ts";
+import {
+  type LabelForm,
+  type RowScores,
+  scoresOfRows,
+  scoresText,
+} from "./row_scores.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
@@ -86,9 +91,24 @@ export const predictCommand = command`
   const source = request.adapter === undefined
     ? await foldersOfStage(request, opened)
     : await foldersOfOptions(request.adapter, args);
-  const head = await headOf(source.inputs.adapter);
-  if (head === "embedding") return await embed(request, source);
-  const isWriter = head === "language";
+  return await headOf(source.inputs.adapter) === "embedding"
+    ? await embed(request, source)
+    : await classify(request, source, threshold);
+});
+
+/**
+ * Classifies texts, or writes what follows them, and shows it or writes a
+ * table.
+ *
+ * @returns The exit code
+ */
+async function classify(
+  request: Request,
+  source: Source,
+  threshold: number | undefined,
+): Promise<number> {
+  const { args } = request;
+  const isWriter = await headOf(source.inputs.adapter) === "language";
   const solved = await adapterProblem(source.inputs.adapter);
   checkForm(request, source, solved, isWriter);
   const table = await tableOf(request, source, solved, isWriter);
@@ -114,47 +134,55 @@ export const predictCommand = command`
       signal,
       readClassification,
     );
-    const { rank, texts } = predictions;
-    if (table === undefined) {
-      const lines = args.has("json")
-        ? texts.map(({ tags: _, ...text }) =>
-          JSON.stringify({
-            type: "prediction",
-            ...text,
-            rank,
-            threshold: predictions.threshold,
-          })
-        )
-        : textLines(predictions);
-      return writeOut(lines.map((line) => `${line}\n`).join(""));
+    if (table === undefined || request.table === undefined) {
+      return showTexts(args, predictions);
     }
-    const { out } = request.table!;
+    const { out } = request.table;
     await writingTo(
       dirname(resolve(out)),
       'name another file by "--to"',
       () => writePredicted(out, table, predictions, digits),
     );
-    const path = shortPath(out);
-    const rows = texts.length;
-    const scored = table.labels &&
+    const scores = table.labels &&
       scoresOfRows(predictions, table.labels, source.metrics, solved);
-    const message = {
-      type: "predicted",
-      path,
-      rows,
-      rank,
-      threshold: predictions.threshold,
-      ...scored,
-    };
-    const lines = [
-      `${count(rows, "row")} at rank ${rank}${
-        thresholdText(predictions)
-      }: ${path}`,
-      ...scored ? [scoresText(scored, rows)] : [],
-    ];
-    writeLine(args, message, lines.join("\n"));
+    showTable(args, out, predictions, scores);
   });
-});
+}
+
+/** Shows the predictions of texts, as lines of JSON if that is asked for. */
+function showTexts(args: Arguments, classification: Classification): void {
+  const { rank, threshold, texts } = classification;
+  const lines = args.has("json")
+    ? texts.map(({ tags: _, ...text }) =>
+      JSON.stringify({ type: "prediction", ...text, rank, threshold })
+    )
+    : textLines(classification);
+  writeOut(lines.map((line) => `${line}\n`).join(""));
+}
+
+/**
+ * Names the table that was written.
+ *
+ * @param scores Of the predictions, if the table has labels
+ */
+function showTable(
+  args: Arguments,
+  out: string,
+  classification: Classification,
+  scores: RowScores | undefined,
+): void {
+  const { rank, threshold, texts } = classification;
+  const path = shortPath(out);
+  const rows = texts.length;
+  const lines = [
+    `${count(rows, "row")} at rank ${rank}${
+      thresholdText(classification)
+    }: ${path}`,
+  ];
+  if (scores !== undefined) lines.push(scoresText(scores, rows));
+  const message = { type: "predicted", path, rows, rank, threshold, ...scores };
+  writeLine(args, message, lines.join("\n"));
+}
 
 /**
  * Embeds texts, and shows or writes what is asked for.

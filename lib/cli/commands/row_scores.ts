@@ -128,7 +128,7 @@ function taggedTexts(rows: readonly Row[]): (TaggedText | undefined)[] {
 }
 
 /** Scores of the predictions for rows that have labels. */
-interface RowScores {
+export interface RowScores {
   readonly labelled: number;
   /** Rows with a label that the adapter does not have, which are not scored. */
   readonly unknown: number;

@@ -19,7 +19,10 @@ interface AttentionInputs extends Partial<Reach> {
    */
   readonly mask?: tf.Tensor4D | undefined;
   /**
-   * Added to the products before the scale, `[1 or batch, heads, queries, seq]`
+   * Added to the products before the scale,
+   * `[1 or batch, heads, queries, seq]`. No architecture here has one together
+   * with a limited reach or with heads that share keys, for which it would have
+   * to be cut as well.
    */
   readonly bias?: tf.Tensor4D | undefined;
   /** Factor of the scores. */

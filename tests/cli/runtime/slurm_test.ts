@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { loadProfile } from "../../../lib/cli/runtime/profile.ts";
+import { withEnvironment } from "../../environment.ts";
 import { slurm, slurmTest } from "../../slurm/cluster.ts";
 import { stateOf } from "../../slurm/waiting_stages.ts";
 import { CliProject } from "../project.ts";
@@ -24,8 +25,8 @@ stages:
   other-*: { time: 2h }
 `,
     );
-    Deno.env.set("DYLORA_PROFILE", project.path("profile.yaml"));
-    try {
+    const profile = { DYLORA_PROFILE: project.path("profile.yaml") };
+    await withEnvironment(profile, async () => {
       const { code, stdout, stderr } = await project.call("pipeline");
       assertEquals(code, 0, stderr);
       const [, job] = /first: job (\d+) /.exec(stdout) ?? [];
@@ -45,9 +46,7 @@ stages:
         "local",
       );
       assertEquals(/job \d+/.test(local.stdout), false);
-    } finally {
-      Deno.env.delete("DYLORA_PROFILE");
-    }
+    });
   },
 );
 
@@ -101,8 +100,7 @@ stages:
   train-*: { time: soon }
 `,
   );
-  Deno.env.set("DYLORA_PROFILE", file);
-  try {
+  await withEnvironment({ DYLORA_PROFILE: file }, async () => {
     const { code, stderr } = await project.call("pipeline");
     assertEquals(code, 2);
     for (
@@ -112,12 +110,12 @@ stages:
         `${file}:4:20: Invalid "stages.train-*.time" of the profile: expected a duration such as "90s", "30m" or "1h30m", got text "soon"`,
       ]
     ) assert(stderr.includes(fault), stderr);
-    Deno.env.set("DYLORA_PROFILE", project.path("missing.yaml"));
-    const missing = await project.call("pipeline");
-    assertMatch(missing.stderr, /missing\.yaml: The file does not exist/);
-  } finally {
-    Deno.env.delete("DYLORA_PROFILE");
-  }
+  });
+  const missing = { DYLORA_PROFILE: project.path("missing.yaml") };
+  await withEnvironment(missing, async () => {
+    const { stderr } = await project.call("pipeline");
+    assertMatch(stderr, /missing\.yaml: The file does not exist/);
+  });
 });
 
 Deno.test("loadProfile() takes the example of the README of lib/slurm", async () => {

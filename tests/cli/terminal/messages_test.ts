@@ -6,14 +6,14 @@ import {
   Transcript,
 } from "../../../lib/cli/terminal/messages.ts";
 import { style } from "../../../lib/cli/terminal/style.ts";
+import { setEnvironment } from "../../environment.ts";
 import { failed } from "./sample_messages.ts";
 
 Deno.stdout.isTerminal = () => false;
 
 Deno.test("style colors text in a terminal only, and not with NO_COLOR", () => {
-  const before = Deno.env.get("NO_COLOR");
+  using _env = setEnvironment({ NO_COLOR: undefined });
   try {
-    Deno.env.delete("NO_COLOR");
     assertEquals(style.red("x"), "x");
     Deno.stdout.isTerminal = () => true;
     assertEquals(style.red("x"), "\x1b[31mx\x1b[39m");
@@ -21,8 +21,6 @@ Deno.test("style colors text in a terminal only, and not with NO_COLOR", () => {
     assertEquals(style.red("x"), "x");
   } finally {
     Deno.stdout.isTerminal = () => false;
-    if (before === undefined) Deno.env.delete("NO_COLOR");
-    else Deno.env.set("NO_COLOR", before);
   }
 });
 

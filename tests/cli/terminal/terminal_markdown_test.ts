@@ -2,6 +2,7 @@ import {
   tableLines,
   terminalMarkdown,
 } from "../../../lib/cli/terminal/terminal_markdown.ts";
+import { setEnvironment } from "../../environment.ts";
 import { GoldenFile } from "../../golden.ts";
 
 const golden = new GoldenFile(
@@ -25,8 +26,8 @@ Deno.test("terminalMarkdown() aligns tables, wraps paragraphs and names figures"
 - a list
 - of two
 `;
+  using _env = setEnvironment({ NO_COLOR: undefined });
   Deno.stdout.isTerminal = () => true;
-  Deno.env.delete("NO_COLOR");
   const text = terminalMarkdown(markdown);
   Deno.stdout.isTerminal = () => false;
   golden.check(
