@@ -230,17 +230,11 @@ function conflictingLabels(
 
 /** Rows that have the texts and the label of an earlier one. */
 export function repeatedRows(rows: readonly Row[]): string[] {
-  const repeated = [
-    ...Map.groupBy(
-      rows,
-      (row) => JSON.stringify([textsOf(row), classOf(row)]),
-    ).values(),
-  ].flatMap(([_first, ...others]) => others);
-  const what = "that repeat an earlier one and count again";
+  const firsts = new Set(withoutRepeated(rows));
   return counted(
-    repeated,
+    rows.filter((row) => !firsts.has(row)),
     rows,
-    what,
+    "that repeat an earlier one and count again",
     ": remove them, or leave them out by -S repeated=drop",
   );
 }

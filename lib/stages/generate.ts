@@ -160,7 +160,9 @@ export async function textWriter(
   const room = maxLength - options.maxTokens;
   if (room < 1) {
     throw new RangeError(
-      `maxTokens ${options.maxTokens} leaves no room for a prompt: the model has ${maxLength} positions`,
+      `"maxTokens" is ${options.maxTokens}, but the model has ${maxLength} positions, of which a prompt needs some: choose fewer, such as ${
+        maxLength >> 1
+      }`,
     );
   }
   const defaults = tokenizerDefaults(architecture);

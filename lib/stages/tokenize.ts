@@ -47,7 +47,7 @@ export async function tokenize(
   const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
   if (maxLength > limits.maxLength) {
     throw new RangeError(
-      `"maxLength" is ${maxLength}, but the model has ${limits.maxLength} positions: choose at most ${limits.maxLength}`,
+      `"maxLength" is ${maxLength}, but the model has ${limits.maxLength} positions: choose at most that many, as by -S maxLength=${limits.maxLength}`,
     );
   }
   const defaults = tokenizerDefaultsOf(model);

@@ -187,6 +187,12 @@ Deno.test("an answer ends where the template of the model ends it, whatever toke
     const [line] = (await Deno.readTextFile(join(scores, "texts.jsonl")))
       .split("\n");
     assertEquals(JSON.parse(line!).written, { 4: "so" });
+    const noRoom = { ...params, maxTokens: 64 };
+    const filled = await attempt("generate", noRoom, { model, adapter, data });
+    assertMatch(
+      filled.text,
+      /"maxTokens" is 64, but the model has 64 positions, of which a prompt needs some: choose fewer, such as 32/,
+    );
     const pairs = join(folder, "pairs.jsonl");
     Deno.writeTextFileSync(pairs, '{"text":"a","completion":"so"}');
     const { output: others } = await runTask(fetchData, folder, {

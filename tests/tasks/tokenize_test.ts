@@ -75,7 +75,7 @@ Deno.test("tokenize rejects a maxLength beyond the positions of the model", () =
     await assertRejects(
       () => runTask(tokenize, folder, { maxLength: 65 }, inputs),
       Error,
-      '"maxLength" is 65, but the model has 64 positions',
+      '"maxLength" is 65, but the model has 64 positions: choose at most that many, as by -S maxLength=64',
     );
     const short = await runTask(tokenize, folder, { maxLength: 10 }, inputs);
     const info = await readTokensInfo(short.output);
