@@ -4,7 +4,7 @@
  */
 import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import { className, isEmpty, placesOf } from "./labels.ts";
-import type { Row } from "./table.ts";
+import type { Row } from "./columns.ts";
 import { quote } from "./text_file.ts";
 
 /** Number of rows below which a class is too small to be learnt and scored. */

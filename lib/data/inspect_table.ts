@@ -10,12 +10,8 @@ import {
   MAX_CLASSES,
   toNumber,
 } from "./labels.ts";
-import {
-  columnIndices,
-  columnsOf,
-  readTable,
-  recordedClasses,
-} from "./table.ts";
+import { columnIndices } from "./columns.ts";
+import { columnsOf, readTable, recordedClasses } from "./table.ts";
 import { likelySeparator, markColumns } from "./label_cells.ts";
 import { quote, quoteAll } from "./text_file.ts";
 

@@ -1,5 +1,5 @@
 import type { Example } from "./example.ts";
-import type { Row } from "./table.ts";
+import type { Row } from "./columns.ts";
 import { quote } from "./text_file.ts";
 
 /** How the labels of a table are read. */

@@ -1,7 +1,7 @@
 /**
  * How a delimited text file is written, so that a table goes out as it came in.
  */
-import { delimiterOf } from "./table.ts";
+import { delimiterOf } from "./delimited.ts";
 import { readLines } from "./text_file.ts";
 
 export interface TextForm {

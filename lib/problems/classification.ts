@@ -6,7 +6,7 @@ import {
   MAX_CLASSES,
 } from "../data/labels.ts";
 import { SettingError } from "../data/setting_error.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import {
   count,

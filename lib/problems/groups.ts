@@ -1,6 +1,6 @@
 import { faultsOf } from "../data/faults.ts";
 import { className, describeValue, placesOf } from "../data/labels.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { quote } from "../data/text_file.ts";
 import { EMBEDDED, EMBEDDING, product, unitRows } from "./embedding.ts";
 import {

@@ -7,7 +7,7 @@ import {
   MAX_CLASSES,
   toNumber,
 } from "../data/labels.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import { type LabelColumn, throwFaults, type Values } from "./problem.ts";
 

@@ -1,7 +1,7 @@
 import type { Message } from "../data/example.ts";
 import { repeatedRows } from "../data/faults.ts";
 import { describeValue, listIn, textIn } from "../data/labels.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import {
   type LabelColumn,
   metricNamed,

@@ -1,7 +1,7 @@
 import type { Example } from "../data/example.ts";
 import type { Labelling } from "../data/labels.ts";
 import { type Setting, SettingError } from "../data/setting_error.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
 import type { FoundEntity, WordForm } from "./entities.ts";

@@ -1,5 +1,5 @@
 import { faultsOfTexts } from "../data/faults.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { EMBEDDED, EMBEDDING, product, unitRows } from "./embedding.ts";
 import {
   type LabelColumn,

@@ -1,6 +1,6 @@
 import { repeatedRows } from "../data/faults.ts";
 import { describeValue, textIn, toNumber } from "../data/labels.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { EMBEDDED, EMBEDDING, product, unitRows } from "./embedding.ts";
 import {
   exampleScorer,

@@ -4,7 +4,7 @@
  */
 import type { Span } from "../data/example.ts";
 import { className, describeValue, isEmpty, listIn } from "../data/labels.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { quote } from "../data/text_file.ts";
 import {
   entitiesOf,

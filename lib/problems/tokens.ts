@@ -1,7 +1,7 @@
 import type { LabelledWord } from "../data/example.ts";
 import { repeatedRows } from "../data/faults.ts";
 import { MAX_CLASSES } from "../data/labels.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import { classification, confidencesOf } from "./classification.ts";
 import {

@@ -18,7 +18,7 @@ import {
 } from "../data/labels.ts";
 import { likelySeparator } from "../data/label_cells.ts";
 import { SettingError } from "../data/setting_error.ts";
-import type { Row } from "../data/table.ts";
+import type { Row } from "../data/columns.ts";
 import { quote } from "../data/text_file.ts";
 import type { LabelColumn, LabelReader } from "../problems/problem.ts";
 import { columnOf, labelsOf } from "../problems/registry.ts";

@@ -3,16 +3,12 @@
  * something.
  */
 import { CORPUS } from "../artifacts/dataset.ts";
+import type { Row } from "../data/columns.ts";
 import { withoutRepeated } from "../data/faults.ts";
 import { type ColumnGuesses, guessColumns } from "../data/inspect_table.ts";
 import { isEmpty, nameClasses, placesOf } from "../data/labels.ts";
 import { type Setting, SettingError } from "../data/setting_error.ts";
-import {
-  checkHeader,
-  readTable,
-  recordedClasses,
-  type Row,
-} from "../data/table.ts";
+import { checkHeader, readTable, recordedClasses } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { readTable, type Row } from "../../lib/data/table.ts";
+import type { Row } from "../../lib/data/columns.ts";
+import { readTable } from "../../lib/data/table.ts";
 import { schemeOf, wordsIn } from "../../lib/problems/entities.ts";
 import {
   checkTags,

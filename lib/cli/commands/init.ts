@@ -13,14 +13,10 @@ import {
   nameClasses,
   toExamples,
 } from "../../data/labels.ts";
+import type { Row } from "../../data/columns.ts";
 import type { Example } from "../../data/example.ts";
 import { findSimilarTexts } from "../../data/similar_texts.ts";
-import {
-  columnsOf,
-  readTable,
-  recordedClasses,
-  type Row,
-} from "../../data/table.ts";
+import { columnsOf, readTable, recordedClasses } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { statIfThere, writeDurably } from "../../files/files.ts";
 import { dirname, relative, resolve } from "../../files/paths.ts";

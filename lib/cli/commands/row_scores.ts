@@ -5,7 +5,7 @@
 import type { Classification } from "../../artifacts/predictions.ts";
 import { labelsIn, separatorIn } from "../../data/label_cells.ts";
 import { isEmpty } from "../../data/labels.ts";
-import type { Row } from "../../data/table.ts";
+import type { Row } from "../../data/columns.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { markedLabels } from "../../problems/label_lists.ts";
 import { type ProblemFields, throwFaults } from "../../problems/problem.ts";
