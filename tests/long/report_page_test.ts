@@ -11,7 +11,7 @@ import { type RunFacts, withFacts } from "../../lib/report/run_facts.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { until } from "../until.ts";
 import { Browser, chromiumMissing } from "../report/chromium.ts";
-import { OPTIONS, resultOf, trainingOf } from "../report/results.ts";
+import { EXAMPLES, OPTIONS, resultOf, trainingOf } from "../report/results.ts";
 
 const missing = chromiumMissing();
 if (missing !== undefined) {
@@ -39,7 +39,11 @@ const RUN: RunFacts = {
 
 /** Writes a page of three methods, with a run, and returns its address. */
 async function writePage(folder: string): Promise<string> {
-  const trained = (rank: number) => ({ training: trainingOf(rank) });
+  const texts = Array.from(
+    { length: EXAMPLES },
+    (_, i) => ({ text: `Which machines of bank ${i} accept this card ?` }),
+  );
+  const trained = (rank: number) => ({ training: trainingOf(rank), texts });
   const results = ["rte", "mrpc"].flatMap((task) => [
     resultOf(task, "dylora", { 1: 12, 2: 8, 3: 8, 4: 6 }, trained(4)),
     ...[1, 4].map((rank) =>
@@ -330,6 +334,24 @@ Deno.test({
           assertEquals(cut, [], `${width}`);
         }
       });
+
+      await t.step(
+        "long names of classes leave the texts of mistakes in view",
+        async () => {
+          await browser.open(url, { width: 1280 });
+          await browser.until("document.documentElement.dataset.ready === ''");
+          const widths = await browser.evaluate<number[][]>(
+            `[...document.querySelectorAll(".first .scroll:has(td[align=left])")].map((it) => {
+            for (const cell of it.querySelectorAll("td:not([align=left], :first-child)")) {
+              cell.textContent = "apple_pay_or_google_pay";
+            }
+            return [it.scrollWidth, it.clientWidth];
+          })`,
+          );
+          assert(widths.length > 0);
+          for (const [whole, shown] of widths) assertEquals(whole, shown);
+        },
+      );
 
       assertEquals(browser.errors, []);
     } finally {

@@ -609,6 +609,7 @@ Deno.test("report finds the scores of an imported adapter whose task is unknown"
       imported: true,
       reducedBy: null,
       task: "imported",
+      problem: "classification",
       labels: ["LABEL_0", "LABEL_1"],
       rank: 2,
       alpha: 16,
