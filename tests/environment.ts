@@ -25,6 +25,26 @@ export async function withEnvironment<T>(
   return await body();
 }
 
+/** Lets `Deno.stdout` be a terminal, or none, until the result is disposed. */
+export function setTerminal(isTerminal: boolean): Disposable {
+  const before = Deno.stdout.isTerminal;
+  Deno.stdout.isTerminal = () => isTerminal;
+  return {
+    [Symbol.dispose]() {
+      Deno.stdout.isTerminal = before;
+    },
+  };
+}
+
+/** Registers that in each test of a file `Deno.stdout` is no terminal. */
+export function withoutTerminal(): void {
+  let none: Disposable;
+  Deno.test.beforeEach(() => {
+    none = setTerminal(false);
+  });
+  Deno.test.afterEach(() => none[Symbol.dispose]());
+}
+
 function set(name: string, value: string | undefined): void {
   if (value === undefined) Deno.env.delete(name);
   else Deno.env.set(name, value);

@@ -224,7 +224,7 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
         if (share < MANY_TRUNCATED) return [];
         const of = `${truncated} of ${examples} texts (${share.toFixed(0)} %)`;
         const text =
-          `${split}: ${of} are longer than ${maxLength} tokens${lost}: a larger maxLength reads more`;
+          `${split}: ${of} are longer than ${maxLength} tokens${lost}: a larger maxLength, up to the model's positions, reads more`;
         return [{ task, text }];
       });
       return [...ofLanguage, ...ofLengths];

@@ -6,7 +6,7 @@ import { run } from "../../lib/cli/main.ts";
 import { taskCode } from "../../lib/scheduler/context.ts";
 import { keepWithin } from "../../lib/store/cleanup.ts";
 import { Store } from "../../lib/store/store.ts";
-import { withEnvironment } from "../environment.ts";
+import { setTerminal, withEnvironment } from "../environment.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -207,7 +207,7 @@ let isCalling = false;
 export async function callHere(...args: string[]): Promise<Called> {
   const decoder = new TextDecoder();
   const { log, error } = console;
-  const { writeSync, isTerminal } = Deno.stdout;
+  const { writeSync } = Deno.stdout;
   const folder = Deno.cwd();
   isCalling = true;
   let [stdout, stderr] = ["", ""];
@@ -217,7 +217,7 @@ export async function callHere(...args: string[]): Promise<Called> {
     stdout += decoder.decode(bytes, { stream: true });
     return bytes.length;
   };
-  Deno.stdout.isTerminal = () => false;
+  using _none = setTerminal(false);
   Deno.chdir(ROOT);
   try {
     const code = await withEnvironment({ NO_COLOR: "1" }, () => run(args));
@@ -225,7 +225,7 @@ export async function callHere(...args: string[]): Promise<Called> {
   } finally {
     Deno.chdir(folder);
     Object.assign(console, { log, error });
-    Object.assign(Deno.stdout, { writeSync, isTerminal });
+    Deno.stdout.writeSync = writeSync;
     isCalling = false;
   }
 }

@@ -79,7 +79,7 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
     }
     assertStringIncludes(
       markdown.replaceAll(/\s+/g, " "),
-      "longer than 64 tokens with their prompts: these have lost their beginnings, then the texts their ends: a larger maxLength reads more",
+      "longer than 64 tokens with their prompts: these have lost their beginnings, then the texts their ends: a larger maxLength, up to the model's positions, reads more",
     );
     assertStringIncludes(
       markdown.replaceAll(/\s+/g, " "),

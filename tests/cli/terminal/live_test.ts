@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LiveTable } from "../../../lib/cli/terminal/live.ts";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import type { ExpectedStage } from "../../../lib/scheduler/events.ts";
+import { withoutTerminal } from "../../environment.ts";
 import { GoldenFile } from "../../golden.ts";
 import {
   failed,
@@ -15,19 +16,14 @@ import {
 const golden = new GoldenFile(new URL("live_golden.md", import.meta.url));
 
 const { consoleSize } = Deno;
-const { isTerminal } = Deno.stdout;
 const { now } = performance;
 const { setInterval, clearInterval } = globalThis;
 
-Deno.test.beforeEach(() => {
-  // Without colors.
-  Deno.stdout.isTerminal = () => false;
-});
+withoutTerminal();
 
 // What a FakeTerminal and a FakeClock replace.
 Deno.test.afterEach(() => {
   Deno.consoleSize = consoleSize;
-  Deno.stdout.isTerminal = isTerminal;
   performance.now = now;
   Object.assign(globalThis, { setInterval, clearInterval });
 });

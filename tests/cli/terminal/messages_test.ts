@@ -6,22 +6,22 @@ import {
   Transcript,
 } from "../../../lib/cli/terminal/messages.ts";
 import { style } from "../../../lib/cli/terminal/style.ts";
-import { setEnvironment } from "../../environment.ts";
+import {
+  setEnvironment,
+  setTerminal,
+  withoutTerminal,
+} from "../../environment.ts";
 import { failed } from "./sample_messages.ts";
 
-Deno.stdout.isTerminal = () => false;
+withoutTerminal();
 
 Deno.test("style colors text in a terminal only, and not with NO_COLOR", () => {
   using _env = setEnvironment({ NO_COLOR: undefined });
-  try {
-    assertEquals(style.red("x"), "x");
-    Deno.stdout.isTerminal = () => true;
-    assertEquals(style.red("x"), "\x1b[31mx\x1b[39m");
-    Deno.env.set("NO_COLOR", "1");
-    assertEquals(style.red("x"), "x");
-  } finally {
-    Deno.stdout.isTerminal = () => false;
-  }
+  assertEquals(style.red("x"), "x");
+  using _terminal = setTerminal(true);
+  assertEquals(style.red("x"), "\x1b[31mx\x1b[39m");
+  using _plain = setEnvironment({ NO_COLOR: "1" });
+  assertEquals(style.red("x"), "x");
 });
 
 Deno.test("messageLine() says whether a failed stage is tried again", () => {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import { csvLine, plainLines } from "../../../lib/cli/terminal/renderer.ts";
+import { withoutTerminal } from "../../environment.ts";
 import { GoldenFile } from "../../golden.ts";
 import {
   failed,
@@ -13,8 +14,7 @@ import {
 
 const golden = new GoldenFile(new URL("renderer_golden.md", import.meta.url));
 
-// Without colors.
-Deno.stdout.isTerminal = () => false;
+withoutTerminal();
 
 Deno.test("plainLines() prints what starts and ends, and standard error only after a failure", () => {
   let text = "";

@@ -2,14 +2,18 @@ import {
   tableLines,
   terminalMarkdown,
 } from "../../../lib/cli/terminal/terminal_markdown.ts";
-import { setEnvironment } from "../../environment.ts";
+import {
+  setEnvironment,
+  setTerminal,
+  withoutTerminal,
+} from "../../environment.ts";
 import { GoldenFile } from "../../golden.ts";
 
 const golden = new GoldenFile(
   new URL("terminal_markdown_golden.md", import.meta.url),
 );
 
-Deno.stdout.isTerminal = () => false;
+withoutTerminal();
 
 Deno.test("terminalMarkdown() aligns tables, wraps paragraphs and names figures", () => {
   const markdown = `# Report
@@ -27,9 +31,8 @@ Deno.test("terminalMarkdown() aligns tables, wraps paragraphs and names figures"
 - of two
 `;
   using _env = setEnvironment({ NO_COLOR: undefined });
-  Deno.stdout.isTerminal = () => true;
+  using _terminal = setTerminal(true);
   const text = terminalMarkdown(markdown);
-  Deno.stdout.isTerminal = () => false;
   golden.check(
     "tables, paragraphs and figures",
     text.replaceAll("\x1b[1m", "<b>").replaceAll("\x1b[2m", "<dim>")
