@@ -545,7 +545,10 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
   const stop = new AbortController();
   const hanging: (() => void)[] = [];
   const random = manifest.files.find(({ path }) => path === "random.bin")!;
-  const others = manifest.files.filter((file) => file !== random);
+  const others = [
+    ...manifest.files.filter((file) => file !== random),
+    manifest.log,
+  ];
   server.fault = async (_, path) => {
     if (!path.includes(random.blob.slice(2))) return undefined;
     await until(
