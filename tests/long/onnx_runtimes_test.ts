@@ -5,7 +5,6 @@
 import { assertEquals } from "@std/assert";
 import * as ort from "onnxruntime-web/wasm";
 import { join } from "node:path";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
 import type { Model } from "../../lib/engine/models/model.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
@@ -29,8 +28,7 @@ import {
 import { chromiumLogits, denoLogits, webgpuLogits } from "../onnx/web.ts";
 import { chromiumMissing } from "../report/chromium.ts";
 import { PeftProcess } from "../tasks/peft_process.ts";
-import { randomAdapter } from "../tasks/random_adapter.ts";
-import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+import { randomAdapterFolder } from "../tasks/random_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const PEFT_PYTHON = Deno.env.get("PEFT_PYTHON");
@@ -117,14 +115,8 @@ Deno.test({
   fn: () =>
     withFolder(async (folder) => {
       const model = readModel(MINILM!);
-      const adapter = join(folder, "adapter");
-      Deno.mkdirSync(adapter);
-      const targetModules = [...model.architecture.targetModules];
-      await writeAdapter(adapter, {
-        baseModel: { name: "all-MiniLM-L6-v2", revision: null },
-        training: { ...REFERENCE_TRAINING, rank: 8, alpha: 16, targetModules },
-        tensors: randomAdapter(MINILM!, 8, targetModules),
-      });
+      const training = { rank: 8, alpha: 16 };
+      const adapter = await randomAdapterFolder(folder, MINILM!, training);
       const tokenizer = await tokenizerOf(model);
       const rows = TEXTS.map(([text, pair]) => tokenizer.encode(text!, pair));
       const { path, inputs, adapters } = await exportsOf(
@@ -176,18 +168,8 @@ Deno.test({
     withFolder(async (folder) => {
       const model = readModel(MINILM!);
       const labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"];
-      const adapter = join(folder, "adapter");
-      Deno.mkdirSync(adapter);
-      const targetModules = [...model.architecture.targetModules];
-      await writeAdapter(adapter, {
-        baseModel: { name: "all-MiniLM-L6-v2", revision: null },
-        training: {
-          ...REFERENCE_TRAINING,
-          ...{ problem: "tokens", labels, rank: 8, alpha: 16, targetModules },
-        },
-        tensors: randomAdapter(MINILM!, 8, targetModules, labels.length, {
-          head: "tokens",
-        }),
+      const adapter = await randomAdapterFolder(folder, MINILM!, {
+        ...{ problem: "tokens", labels, rank: 8, alpha: 16 },
       });
       const tokenizer = await tokenizerOf(model);
       const rows = TEXTS.slice(0, 4).map(([text]) => tokenizer.encode(text!));

@@ -1,39 +1,18 @@
 /** The page of `try` for an adapter of embeddings, in Chromium. */
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { load, ranking } from "../../lib/serve/embedder.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";
-import { CliProject } from "../cli/project.ts";
+import { copiedStages } from "../cli/copied_stages.ts";
 import { ServedPage } from "../cli/pages/served_page.ts";
 import { assertClose, fixture } from "../engine/reference.ts";
 import { Browser, chromiumMissing } from "../report/chromium.ts";
-import { randomAdapter } from "../tasks/random_adapter.ts";
-import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+import { randomAdapterFolder } from "../tasks/random_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const missing = chromiumMissing();
 const MODEL = fixture("tiny-bert");
-const EXPORT = new URL("../../tasks/export-onnx.ts", import.meta.url).href;
-const TARGETS = ["query", "value"];
 const QUERY = "it rained";
 const LINES = ["a film that stays", "it rained , and rained", "never dull"];
-
-/** A task that copies a folder, as if it had made what is in it. */
-const give = (kind: string, file: string, inputs: string) => `
-import * as z from "zod";
-export default {
-  description: "Copies a folder",
-  params: z.strictObject({ from: z.string() }),
-  inputs: { ${inputs} },
-  output: { kind: "${kind}", files: ["${file}"] },
-  permissions: { read: () => ["/"] },
-  run({ params: { from }, output }) {
-    for (const { name } of Deno.readDirSync(from)) {
-      Deno.copyFileSync(from + "/" + name, output + "/" + name);
-    }
-  },
-};`;
 
 Deno.test({
   name:
@@ -43,37 +22,11 @@ Deno.test({
   ignore: missing !== undefined,
   fn: () =>
     withFolder(async (folder) => {
-      const adapter = join(folder, "adapter");
-      Deno.mkdirSync(adapter);
-      await writeAdapter(adapter, {
-        baseModel: { name: "org/tiny", revision: null },
-        training: {
-          ...REFERENCE_TRAINING,
-          problem: "retrieval",
-          labels: null,
-          targetModules: TARGETS,
-        },
-        tensors: randomAdapter(MODEL, REFERENCE_TRAINING.rank, TARGETS, 1, {
-          head: "embedding",
-        }),
+      const adapter = await randomAdapterFolder(folder, MODEL, {
+        problem: "retrieval",
+        labels: null,
       });
-      using project = new CliProject(`name: own
-stages:
-  model: { task: model, with: { from: ${JSON.stringify(MODEL)} } }
-  train:
-    task: train
-    with: { from: ${JSON.stringify(adapter)} }
-    inputs: { model: model }
-`);
-      const input = 'model: { kind: "model" }';
-      project.write("tasks/model.ts", give("model", "config.json", ""));
-      project.write("tasks/train.ts", give("adapter", "training.json", input));
-      project.write(
-        "tasks/export-onnx.ts",
-        `export { default } from "${EXPORT}";\n`,
-      );
-      const { code, stderr } = await project.call("pipeline");
-      assertEquals(code, 0, stderr);
+      using project = await copiedStages({ model: MODEL, train: adapter });
       await using page = await ServedPage.start("try", project);
       await using browser = await Browser.start();
       await browser.open(page.url, { width: 400 });

@@ -1,39 +1,21 @@
 /** The page of `try` in Chromium, beside lib/serve in Deno. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
-import { readModel } from "../../lib/artifacts/model.ts";
 import { type Input, load } from "../../lib/serve/classifier.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";
 import { CliProject } from "../cli/project.ts";
+import { copiedStages } from "../cli/copied_stages.ts";
 import { ServedPage } from "../cli/pages/served_page.ts";
 import { fixture } from "../engine/reference.ts";
 import { Browser, chromiumMissing } from "../report/chromium.ts";
-import { randomAdapter } from "../tasks/random_adapter.ts";
+import { randomAdapterFolder } from "../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const missing = chromiumMissing();
 const suffix = missing === undefined ? "" : ` (skipped: ${missing})`;
 const MODEL = fixture("tiny-bert");
-const EXPORT = new URL("../../tasks/export-onnx.ts", import.meta.url).href;
 const { rank: maxRank } = REFERENCE_TRAINING;
-
-/** A task that copies a folder, as if it had made what is in it. */
-const give = (kind: string, file: string, inputs: readonly string[] = []) => `
-import * as z from "zod";
-export default {
-  description: "Copies a folder",
-  params: z.strictObject({ from: z.string() }),
-  inputs: { ${inputs.map((it) => `${it}: { kind: "${it}" }`)} },
-  output: { kind: "${kind}", files: ["${file}"] },
-  permissions: { read: () => ["/"] },
-  run({ params: { from }, output }) {
-    for (const { name } of Deno.readDirSync(from)) {
-      Deno.copyFileSync(from + "/" + name, output + "/" + name);
-    }
-  },
-};`;
 
 /**
  * Serves the page of an adapter with random values, and opens it.
@@ -52,43 +34,16 @@ async function withPage(
   problem = labels === null ? "regression" : "classification",
 ): Promise<void> {
   await withFolder(async (folder) => {
-    const [adapter, data] = ["adapter", "data"].map((it) =>
-      join(folder, it)
-    ) as [string, string];
-    Deno.mkdirSync(adapter);
-    Deno.mkdirSync(data);
+    const data = await Deno.makeTempDir({ dir: folder });
     const dataset = JSON.stringify({ columns, problem, labels });
     Deno.writeTextFileSync(join(data, "dataset.json"), dataset);
-    const targets = [...readModel(MODEL).architecture.targetModules];
-    await writeAdapter(adapter, {
-      baseModel: { name: "org/tiny", revision: null },
-      training: {
-        ...REFERENCE_TRAINING,
-        ...{ problem, labels, targetModules: targets },
-      },
-      tensors: randomAdapter(MODEL, maxRank, targets, labels?.length ?? 1, {
-        head: problem === "tokens" ? "tokens" : "sequence",
-      }),
+    const training = { problem, labels };
+    const adapter = await randomAdapterFolder(folder, MODEL, training);
+    using project = await copiedStages({
+      model: MODEL,
+      dataset: data,
+      train: adapter,
     });
-    using project = new CliProject(`name: own
-stages:
-  model: { task: model, with: { from: ${JSON.stringify(MODEL)} } }
-  dataset: { task: dataset, with: { from: ${JSON.stringify(data)} } }
-  train:
-    task: train
-    with: { from: ${JSON.stringify(adapter)} }
-    inputs: { model: model, dataset: dataset }
-`);
-    project.write("tasks/model.ts", give("model", "config.json"));
-    project.write("tasks/dataset.ts", give("dataset", "dataset.json"));
-    const inputs = ["model", "dataset"];
-    project.write("tasks/train.ts", give("adapter", "training.json", inputs));
-    project.write(
-      "tasks/export-onnx.ts",
-      `export { default } from "${EXPORT}";\n`,
-    );
-    const { code, stderr } = await project.call("pipeline");
-    assertEquals(code, 0, stderr);
     await using page = await ServedPage.start("try", project);
     await using browser = await Browser.start();
     await browser.open(page.url, { width: 400 });

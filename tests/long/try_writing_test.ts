@@ -5,8 +5,6 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { dirname, join } from "node:path";
-import { readModel } from "../../lib/artifacts/model.ts";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { Arguments } from "../../lib/cli/arguments/arguments.ts";
 import { PROJECT } from "../../lib/cli/arguments/options.ts";
 import { startTextWriter } from "../../lib/cli/pages/text_writer.ts";
@@ -15,34 +13,18 @@ import { procFile } from "../../lib/scheduler/executors/local.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { fixture } from "../engine/reference.ts";
 import { Browser, chromiumMissing } from "../report/chromium.ts";
-import { randomAdapter } from "../tasks/random_adapter.ts";
+import { randomAdapterFolder } from "../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import { withEnvironment } from "../environment.ts";
+import { copiedStages } from "../cli/copied_stages.ts";
 import { ServedPage } from "../cli/pages/served_page.ts";
 import { until } from "../until.ts";
-import { CliProject } from "../cli/project.ts";
 
 const MODEL = fixture("tiny-llama");
 const { rank } = REFERENCE_TRAINING;
 const missing = chromiumMissing();
 const suffix = missing === undefined ? "" : ` (skipped: ${missing})`;
-
-/** A task that copies a folder, as if it had made what is in it. */
-const give = (kind: string, file: string, inputs = "") => `
-import * as z from "zod";
-export default {
-  description: "Copies a folder",
-  params: z.strictObject({ from: z.string() }),
-  inputs: { ${inputs} },
-  output: { kind: "${kind}", files: ["${file}"] },
-  permissions: { read: () => ["/"] },
-  run({ params: { from }, output }) {
-    for (const { name } of Deno.readDirSync(from)) {
-      Deno.copyFileSync(from + "/" + name, output + "/" + name);
-    }
-  },
-};`;
 
 /** Ids of the processes that a process has started. */
 function childrenOf(pid: number): number[] {
@@ -58,16 +40,9 @@ function childrenOf(pid: number): number[] {
  */
 const withAdapter = (body: (adapter: string) => Promise<void>) =>
   withFolder(async (folder) => {
-    const adapter = join(folder, "adapter");
-    Deno.mkdirSync(adapter);
-    const targets = [...readModel(MODEL).architecture.targetModules];
-    await writeAdapter(adapter, {
-      baseModel: { name: "org/tiny", revision: null },
-      training: {
-        ...REFERENCE_TRAINING,
-        ...{ problem: "language", labels: null, targetModules: targets },
-      },
-      tensors: randomAdapter(MODEL, rank, targets, 1, { head: "language" }),
+    const adapter = await randomAdapterFolder(folder, MODEL, {
+      problem: "language",
+      labels: null,
     });
     await body(adapter);
   });
@@ -75,22 +50,7 @@ const withAdapter = (body: (adapter: string) => Promise<void>) =>
 /** Calls a function with the page of such an adapter. */
 const withPage = (body: (page: ServedPage) => Promise<void>) =>
   withAdapter(async (adapter) => {
-    using project = new CliProject(`name: own
-stages:
-  model: { task: model, with: { from: ${JSON.stringify(MODEL)} } }
-  train:
-    task: train
-    with: { from: ${JSON.stringify(adapter)} }
-    inputs: { model: model }
-`);
-    project.write("tasks/model.ts", give("model", "config.json"));
-    const inputs = 'model: { kind: "model" }';
-    project.write(
-      "tasks/train.ts",
-      give("adapter", "training.json", inputs),
-    );
-    const { code, stderr } = await project.call("pipeline");
-    assertEquals(code, 0, stderr);
+    using project = await copiedStages({ model: MODEL, train: adapter });
     await using page = await withEnvironment(
       { UNDECLARED: "1" },
       () => ServedPage.start("try", project),

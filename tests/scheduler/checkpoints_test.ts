@@ -4,11 +4,20 @@ import { TestProject } from "./project.ts";
 const isLog = (line: string) => (event: { type: string; line?: string }) =>
   event.type === "log" && event.line === line;
 
-Deno.test("run() drops a checkpoint when a source changed in between, even if it was changed back", async () => {
-  using project = new TestProject();
+const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
+
+/** A project with a stage that reads `data.txt`, which says "old". */
+function withTrainer(body: string): TestProject {
+  const project = new TestProject();
   project.write("data.txt", "old");
-  project.task(
-    "trainer",
+  project.task("trainer", body, {
+    rest: "sources: (params: any) => ({ data: params.data }),",
+  });
+  return project;
+}
+
+Deno.test("run() drops a checkpoint when a source changed in between, even if it was changed back", async () => {
+  using project = withTrainer(
     `const file = stage.checkpoint + "/state";
      try { return Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
      stage.log("begun");
@@ -21,9 +30,7 @@ Deno.test("run() drops a checkpoint when a source changed in between, even if it
      stage.log("saved");
      if (text !== "old") await new Promise((r) => setTimeout(r, 1e6));
      return text;`,
-    { rest: "sources: (params: any) => ({ data: params.data })," },
   );
-  const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
   const killed = project.spawn(stages);
   await killed.event(isLog("begun"));
   project.write("data.txt", "new");
@@ -37,18 +44,13 @@ Deno.test("run() drops a checkpoint when a source changed in between, even if it
 });
 
 Deno.test("run() resumes from a checkpoint after SIGKILL when the sources have not changed", async () => {
-  using project = new TestProject();
-  project.write("data.txt", "old");
-  project.task(
-    "trainer",
+  using project = withTrainer(
     `const file = stage.checkpoint + "/state";
      try { return "from " + Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
      Deno.writeTextFileSync(file, Deno.readTextFileSync(params.data));
      stage.log("saved");
      await new Promise((r) => setTimeout(r, 1e6));`,
-    { rest: "sources: (params: any) => ({ data: params.data })," },
   );
-  const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
   const killed = project.spawn(stages);
   await killed.event(isLog("saved"));
   killed.process.kill("SIGKILL");
@@ -58,10 +60,7 @@ Deno.test("run() resumes from a checkpoint after SIGKILL when the sources have n
 });
 
 Deno.test("run() adds the seconds up to a checkpoint to those of the attempt that resumes from it, unless a source changed", async () => {
-  using project = new TestProject();
-  project.write("data.txt", "old");
-  project.task(
-    "trainer",
+  using project = withTrainer(
     `const file = stage.checkpoint + "/state";
      try { return "from " + Deno.readTextFileSync(file); } catch { /* nothing to go on from */ }
      const text = Deno.readTextFileSync(params.data);
@@ -70,9 +69,7 @@ Deno.test("run() adds the seconds up to a checkpoint to those of the attempt tha
      stage.saved("the middle");
      if (text !== "new") await new Promise((r) => setTimeout(r, 1e6));
      return text;`,
-    { rest: "sources: (params: any) => ({ data: params.data })," },
   );
-  const stages = { trainer: { task: "trainer", params: { data: "data.txt" } } };
   const secondsOf = async () => {
     const { events } = await project.run(stages);
     const [seconds] = events.flatMap((it) =>

@@ -3,15 +3,13 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Classification } from "../../lib/artifacts/predictions.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { load } from "../../lib/serve/classifier.ts";
 import { TextEncoding } from "../../lib/serve/text_encoding.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import { fixture, tinyEncoders } from "../engine/reference.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
-import { randomAdapter } from "../tasks/random_adapter.ts";
-import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+import { randomAdapterFolder } from "../tasks/random_adapter.ts";
 
 const LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"];
 const WORDS = { before: "@", between: "-", behind: "" };
@@ -25,18 +23,9 @@ for (const name of tinyEncoders) {
   Deno.test(`load() finds the entities that classify finds, at three ranks and in windows, ${name}`, () =>
     withEngineStages(async ({ folder, run }) => {
       const model = fixture(`tiny-${name}`);
-      const targets = [...readModel(model).architecture.targetModules];
-      const adapter = await Deno.makeTempDir({ dir: folder });
-      await writeAdapter(adapter, {
-        baseModel: { name: "org/tiny", revision: null },
-        training: {
-          ...REFERENCE_TRAINING,
-          ...{ problem: "tokens", labels: LABELS, words: WORDS },
-          ...{ maxLength: 24, targetModules: targets },
-        },
-        tensors: randomAdapter(model, 4, targets, LABELS.length, {
-          head: "tokens",
-        }),
+      const adapter = await randomAdapterFolder(folder, model, {
+        ...{ problem: "tokens", labels: LABELS, words: WORDS },
+        maxLength: 24,
       });
       const given = { model, adapter };
       const classify = await load(await run("export-onnx", {}, given));

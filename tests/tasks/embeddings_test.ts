@@ -11,13 +11,12 @@ import {
 import { readModel } from "../../lib/artifacts/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import type { Pooling } from "../../lib/engine/models/pooling.ts";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { pythonCode } from "../../lib/peft/python.ts";
 import { load, ranking } from "../../lib/serve/embedder.ts";
 import { load as loadClassifier } from "../../lib/serve/classifier.ts";
 import { assertClose, fixture } from "../engine/reference.ts";
 import { type EngineStages, withEngineStages } from "./engine_stages.ts";
-import { randomAdapter } from "./random_adapter.ts";
+import { randomAdapterFolder } from "./random_adapter.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
@@ -103,26 +102,17 @@ function modelOf({ folder, pooling }: Encoder, below: string): string {
 }
 
 /** An artifact of an adapter with random values for a sentence encoder. */
-async function savedAdapter(
-  below: string,
+function savedAdapter(
+  folder: string,
   model: string,
   targetModules: TargetModules,
 ): Promise<string> {
-  const adapter = await Deno.makeTempDir({ dir: below });
-  await writeAdapter(adapter, {
-    baseModel: { name: "tiny", revision: null },
-    training: {
-      ...REFERENCE_TRAINING,
-      problem: "retrieval",
-      labels: null,
-      maxLength: MAX_LENGTH,
-      targetModules,
-    },
-    tensors: randomAdapter(model, REFERENCE_TRAINING.rank, targetModules, 1, {
-      head: "embedding",
-    }),
+  return randomAdapterFolder(folder, model, {
+    problem: "retrieval",
+    labels: null,
+    maxLength: MAX_LENGTH,
+    targetModules,
   });
-  return adapter;
 }
 
 /** Embeddings of the texts by the task embed at a rank. */

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { readModel } from "../../lib/artifacts/model.ts";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
@@ -10,7 +9,7 @@ import exportAdapter from "../../tasks/export-adapter.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";
 import { assertClose, fixture, tinyEncoders } from "../engine/reference.ts";
 import { type Feed, ONNX_PYTHON, onnxruntimeLogits } from "../onnx/peer.ts";
-import { randomAdapter } from "./random_adapter.ts";
+import { randomAdapterFolder } from "./random_adapter.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
@@ -289,21 +288,16 @@ async function printed(
 type SavedProblem = "classification" | "multi-label" | "tokens";
 
 /** An artifact of an adapter with random values. */
-async function savedAdapter(
+function savedAdapter(
   folder: string,
   model: string,
   problem: SavedProblem = "classification",
 ): Promise<string> {
-  const adapter = await Deno.makeTempDir({ dir: folder });
-  const targets = readModel(model).architecture.targetModules;
-  await writeAdapter(adapter, {
-    baseModel: { name: "org/tiny", revision: null },
-    training: { ...TRAINING, problem, targetModules: [...targets] },
-    tensors: randomAdapter(model, TRAINING.rank, targets, LABELS.length, {
-      head: problem === "tokens" ? "tokens" : "sequence",
-    }),
+  return randomAdapterFolder(folder, model, {
+    problem,
+    labels: LABELS,
+    maxLength: TRAINING.maxLength,
   });
-  return adapter;
 }
 
 /** A text as inputs of a model, by the tokenizer of tokenize. */

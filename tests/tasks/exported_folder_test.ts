@@ -1,7 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { pythonCode } from "../../lib/peft/python.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
@@ -9,7 +8,7 @@ import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { callMain } from "../cli/project.ts";
 import { classifierFolder } from "./classifier_folder.ts";
-import { randomAdapter } from "./random_adapter.ts";
+import { randomAdapterFolder } from "./random_adapter.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
@@ -57,18 +56,10 @@ Deno.test({
         ] as (typeof CASES)[number],
       ];
       for (const [model, labels, problem] of cases) {
-        const adapter = await Deno.makeTempDir({ dir: folder });
-        await writeAdapter(adapter, {
-          baseModel: { name: "tiny", revision: null },
-          training: {
-            ...REFERENCE_TRAINING,
-            problem,
-            labels: labels && [...labels],
-            targetModules: "all-linear",
-          },
-          tensors: randomAdapter(model, 4, "all-linear", labels?.length ?? 1, {
-            ...problem === "tokens" && { head: problem },
-          }),
+        const adapter = await randomAdapterFolder(folder, model, {
+          problem,
+          labels: labels && [...labels],
+          targetModules: "all-linear",
         });
         const { output } = await runTask(exportAdapter, folder, { rank: 2 }, {
           adapter,

@@ -22,7 +22,7 @@ import tokenize from "../../tasks/tokenize.ts";
 import { assertClose, assertSameBits, fixture } from "../engine/reference.ts";
 import { type EngineStages, withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
-import { randomAdapter } from "./random_adapter.ts";
+import { randomAdapter, randomAdapterFolder } from "./random_adapter.ts";
 import {
   REFERENCE_LORA,
   REFERENCE_TRAINING,
@@ -38,12 +38,7 @@ async function fitted(
   { folder, given, run }: EngineStages,
   training: Training = { ...REFERENCE_TRAINING, task: "rte" },
 ) {
-  const adapter = await Deno.makeTempDir({ dir: folder });
-  await writeAdapter(adapter, {
-    baseModel: undefined,
-    training,
-    tensors: randomAdapter(given.model, training.rank),
-  });
+  const adapter = await randomAdapterFolder(folder, given.model, training);
   return { adapter, heads: await run("fit-heads", F32, { ...given, adapter }) };
 }
 
@@ -116,16 +111,10 @@ Deno.test("fit-heads fits a regression", () =>
       model,
       data,
     });
-    const adapter = await Deno.makeTempDir({ dir: folder });
-    await writeAdapter(adapter, {
-      baseModel: undefined,
-      training: {
-        ...REFERENCE_TRAINING,
-        task: "stsb",
-        problem: "regression",
-        labels: null,
-      },
-      tensors: randomAdapter(model, REFERENCE_TRAINING.rank, undefined, 1),
+    const adapter = await randomAdapterFolder(folder, model, {
+      task: "stsb",
+      problem: "regression",
+      labels: null,
     });
     const given = { model, tokens, adapter };
     const heads = await run("fit-heads", { ...F32, ranks: [1, 3] }, given);

@@ -6,26 +6,10 @@ import {
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
-import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
+import { readRows, type Settings } from "./read_rows.ts";
 import { runTask, withFolder } from "./run_task.ts";
-
-type Params = Parameters<typeof fetchData.params.parse>[0];
-
-/** Writes a training file, and reads it. */
-async function read(
-  folder: string,
-  name: string,
-  text: string,
-  params: Readonly<Record<string, unknown>> = {},
-) {
-  const path = join(folder, name);
-  await Deno.writeTextFile(path, text);
-  const given = { files: { train: path }, ...params } as Params & object;
-  const { output, log } = await runTask(fetchData, folder, given as never);
-  const info = await readDatasetInfo(output);
-  return { info, log, examples: await readExamples(output, "train") };
-}
 
 const EXAMPLES = [
   { index: 0, text: "one", targets: [1, 0, 1] },
@@ -38,7 +22,7 @@ const FORMS: readonly (readonly [
   what: string,
   name: string,
   text: string,
-  params?: Readonly<Record<string, unknown>>,
+  settings?: Settings,
 ])[] = [
   [
     "lists",
@@ -77,10 +61,10 @@ const FORMS: readonly (readonly [
   ],
 ];
 
-for (const [what, name, text, params] of FORMS) {
+for (const [what, name, text, settings] of FORMS) {
   Deno.test(`fetch-data reads several labels of a text from ${what}`, () =>
     withFolder(async (folder) => {
-      const { info, examples } = await read(folder, name, text, params);
+      const { info, examples } = await readRows(folder, name, text, settings);
       assertEquals(examples, EXAMPLES);
       assertEquals(info.problem, "multi-label");
       assertEquals(info.labels, ["a", "b", "c"]);
@@ -91,7 +75,7 @@ for (const [what, name, text, params] of FORMS) {
 
 Deno.test("fetch-data says which separator it has found, and what the labels are", () =>
   withFolder(async (folder) => {
-    const { log } = await read(
+    const { log } = await readRows(
       folder,
       "a.csv",
       "text,label\none,a;c\ntwo,b\nfour,b;a\n",
@@ -108,7 +92,7 @@ Deno.test("fetch-data says which separator it has found, and what the labels are
 
 Deno.test("fetch-data takes a separator that is part of a listed name for a part of it", () =>
   withFolder(async (folder) => {
-    const { info, examples } = await read(
+    const { info, examples } = await readRows(
       folder,
       "a.csv",
       "text,label\none,a|b;c\ntwo,c\n",
@@ -165,7 +149,7 @@ Deno.test("fetch-data records which labels may be typing errors or are rare, whi
       "y,rare|positive|rare",
       "text 1,other",
     ];
-    const { info: { faults = [] } } = await read(
+    const { info: { faults = [] } } = await readRows(
       folder,
       "a.csv",
       `text,label\n${rows.join("\n")}\n`,
@@ -177,7 +161,7 @@ Deno.test("fetch-data records which labels may be typing errors or are rare, whi
       'train: texts with different labels: 1, first "text 1": "other, positive" (line 3) and "other" (line 44)',
       'train: labels with fewer than 5 rows (2), too few to learn and to score: "positve" (rows: 1, first line 42), "rare" (rows: 1, first line 43)',
     ]);
-    const single = await read(
+    const single = await readRows(
       folder,
       "b.csv",
       `text,label\n${
@@ -194,7 +178,7 @@ Deno.test("fetch-data records which labels may be typing errors or are rare, whi
 const REFUSED: readonly (readonly [
   what: string,
   text: string,
-  params: Readonly<Record<string, unknown>>,
+  settings: Settings,
   message: RegExp,
 ])[] = [
   [
@@ -285,11 +269,11 @@ const REFUSED: readonly (readonly [
   ],
 ];
 
-for (const [what, text, params, message] of REFUSED) {
+for (const [what, text, settings, message] of REFUSED) {
   Deno.test(`fetch-data refuses ${what}, with its line and the remedy`, () =>
     withFolder(async (folder) => {
       const error = await assertRejects(async () => {
-        await read(folder, "a.csv", text, params);
+        await readRows(folder, "a.csv", text, settings);
       });
       assertIsError(error, Error, message);
     }));
@@ -297,7 +281,7 @@ for (const [what, text, params, message] of REFUSED) {
 
 Deno.test("fetch-data reads columns of 0 and 1 under the profile of several labels, whose separator they do not have", () =>
   withFolder(async (folder) => {
-    const { info } = await read(
+    const { info } = await readRows(
       folder,
       "a.csv",
       "text,joy,hope\none,0,1\ntwo,1,1\nthree,1,0\n",
@@ -309,7 +293,7 @@ Deno.test("fetch-data reads columns of 0 and 1 under the profile of several labe
 
 Deno.test("fetch-data reads values with a separator as classes where these are listed", () =>
   withFolder(async (folder) => {
-    const { info, examples } = await read(
+    const { info, examples } = await readRows(
       folder,
       "a.csv",
       "text,label\none,a|b\ntwo,a\nthree,b\nfour,b|a\n",

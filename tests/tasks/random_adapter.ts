@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { readModel } from "../../lib/artifacts/model.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { toPeftNames } from "../../lib/peft/names.ts";
 import {
   parameterLayout,
@@ -11,6 +13,38 @@ import {
 import type { HeadName } from "../../lib/engine/models/model.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
+import { REFERENCE_TRAINING } from "./reference_adapter.ts";
+
+/**
+ * Writes an adapter of random values for a model folder as an artifact below a
+ * folder; gives its path.
+ *
+ * @param training What differs from {@linkcode REFERENCE_TRAINING}, but for the
+ * target modules, which are the model's own
+ */
+export async function randomAdapterFolder(
+  folder: string,
+  model: string,
+  training: Partial<Training> = {},
+): Promise<string> {
+  const { targetModules } = readModel(model).architecture;
+  const record: Training = {
+    ...REFERENCE_TRAINING,
+    targetModules: [...targetModules],
+    ...training,
+  };
+  const { head, outputs } = problemOf(record);
+  const path = await Deno.makeTempDir({ dir: folder, prefix: "adapter-" });
+  await writeAdapter(path, {
+    baseModel: { name: "org/tiny", revision: null },
+    training: record,
+    tensors: randomAdapter(model, record.rank, record.targetModules, outputs, {
+      head,
+    }),
+  });
+  return path;
+}
 
 /**
  * Tensors of an adapter of random values, none of them zero, for a model

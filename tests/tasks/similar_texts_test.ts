@@ -1,29 +1,16 @@
 /** Texts that are near each other, as fetch-data reads them. */
 import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
+import { readRows, type Settings } from "./read_rows.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
-/** Writes a training file, and reads it. */
-async function read(
-  folder: string,
-  name: string,
-  text: string,
-  params: Readonly<Record<string, unknown>> = {},
-) {
-  const path = join(folder, name);
-  await Deno.writeTextFile(path, text);
-  const given = {
-    files: { train: path },
-    text: "anchor",
-    positive: "positive",
-    ...params,
-  };
-  const { output, log } = await runTask(fetchData, folder, given as never);
-  const info = await readDatasetInfo(output);
-  return { output, info, log, examples: await readExamples(output, "train") };
+/** Writes a training file of pairs by their columns, and reads it. */
+function read(folder: string, name: string, text: string, settings?: Settings) {
+  const columns = { text: "anchor", positive: "positive" };
+  return readRows(folder, name, text, { ...columns, ...settings });
 }
 
 Deno.test("texts that belong together are examples of two sequences, with a number for each different text", () =>
@@ -157,7 +144,7 @@ Deno.test("groups are held out whole, two or more", () =>
 const REFUSED: readonly (readonly [
   what: string,
   text: string,
-  params: Readonly<Record<string, unknown>>,
+  settings: Settings,
   message: string,
 ])[] = [
   [
@@ -234,11 +221,11 @@ const REFUSED: readonly (readonly [
   ],
 ];
 
-for (const [what, text, params, message] of REFUSED) {
+for (const [what, text, settings, message] of REFUSED) {
   Deno.test(`fetch-data refuses ${what} with a remedy`, () =>
     withFolder(async (folder) => {
       const error = await assertRejects(() =>
-        read(folder, "a.csv", text, params)
+        read(folder, "a.csv", text, settings)
       );
       assertIsError(error, SyntaxError, message);
     }));

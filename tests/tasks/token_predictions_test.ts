@@ -5,15 +5,12 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { readDatasetInfo } from "../../lib/artifacts/dataset.ts";
-import { readModel } from "../../lib/artifacts/model.ts";
 import { readOutputs } from "../../lib/artifacts/scores.ts";
 import { problemOf } from "../../lib/problems/registry.ts";
 import { readTable } from "../../lib/data/table.ts";
-import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
-import { randomAdapter } from "./random_adapter.ts";
-import { REFERENCE_TRAINING } from "./reference_adapter.ts";
+import { randomAdapterFolder } from "./random_adapter.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const MINILM = Deno.env.get("DYLORA_MINILM");
@@ -39,18 +36,9 @@ Deno.test({
       const data = await run("fetch-data", { files: { train }, ...columns });
       const { labels } = await readDatasetInfo(data);
       const tokens = await run("tokenize", {}, { data, model });
-      const adapter = join(folder, "adapter");
-      Deno.mkdirSync(adapter);
-      const targetModules = [...readModel(model).architecture.targetModules];
-      await writeAdapter(adapter, {
-        baseModel: { name: model, revision: null },
-        training: {
-          ...REFERENCE_TRAINING,
-          ...{ problem: "tokens", labels, targetModules },
-        },
-        tensors: randomAdapter(model, 4, targetModules, labels!.length, {
-          head: "tokens",
-        }),
+      const adapter = await randomAdapterFolder(folder, model, {
+        problem: "tokens",
+        labels,
       });
       const given = { model, adapter };
       const exported = await run("export-adapter", {

@@ -6,8 +6,6 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench serve --json
  */
 import { join } from "node:path";
-import { writeAdapter } from "../../../lib/peft/adapter.ts";
-import { readModel } from "../../../lib/artifacts/model.ts";
 import {
   type Arguments,
   EXIT,
@@ -20,8 +18,7 @@ import exportAdapter from "../../../tasks/export-adapter.ts";
 import exportOnnx from "../../../tasks/export-onnx.ts";
 import { Browser } from "../../report/chromium.ts";
 import { bundled, FileServer } from "../../serve/file_server.ts";
-import { randomAdapter } from "../../tasks/random_adapter.ts";
-import { REFERENCE_TRAINING } from "../../tasks/reference_adapter.ts";
+import { randomAdapterFolder } from "../../tasks/random_adapter.ts";
 import { runTask, withFolder } from "../../tasks/run_task.ts";
 import { benchmark, glueFolder, minilmFolder, peerPython } from "../options.ts";
 import type { Measured, Request } from "./measure.ts";
@@ -127,18 +124,9 @@ async function exported(
   folder: string,
   model: string,
 ): Promise<Work["exports"]> {
-  const adapter = join(folder, "adapter");
-  Deno.mkdirSync(adapter);
-  const targetModules = [...readModel(model).architecture.targetModules];
-  const labels = ["negative", "positive"];
-  await writeAdapter(adapter, {
-    baseModel: { name: "all-MiniLM-L6-v2", revision: null },
-    training: {
-      ...REFERENCE_TRAINING,
-      ...{ rank: RANK, alpha: 2 * RANK, maxLength: 128 },
-      ...{ labels, targetModules },
-    },
-    tensors: randomAdapter(model, RANK, targetModules),
+  const adapter = await randomAdapterFolder(folder, model, {
+    labels: ["negative", "positive"],
+    ...{ rank: RANK, alpha: 2 * RANK, maxLength: 128 },
   });
   const args = { model, adapter };
   const [fp32, q8] = [

@@ -68,8 +68,9 @@ export default {
 };
 `;
 
-function project(): CliProject {
-  const made = new CliProject(PIPELINE);
+/** A project with a pipeline that judges and packs. */
+function project(pipeline = PIPELINE): CliProject {
+  const made = new CliProject(pipeline);
   made.write("tasks/judge.ts", JUDGE);
   made.write("tasks/pack.ts", PACK);
   return made;
@@ -111,14 +112,12 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
 });
 
 Deno.test("pipeline with two reports answers by that of the exported adapter, and tells the other after it", async () => {
-  using test = new CliProject(`name: test
+  using test = project(`name: test
 stages:
   by-text: { task: judge, with: { kind: recommended, reference: constant, rank: 8 } }
   judge: { task: judge, with: { kind: recommended, reference: constant, rank: 3 } }
   take: { task: pack, with: { seed: 0 }, inputs: { report: judge } }
 `);
-  test.write("tasks/judge.ts", JUDGE);
-  test.write("tasks/pack.ts", PACK);
   const { lines, stderr, code } = await test.call("pipeline");
   assertEquals(code, 0, stderr);
   const start = lines.indexOf("SST-2: Rank 3 of DyLoRA is enough.");
@@ -134,15 +133,13 @@ stages:
 });
 
 Deno.test("pipeline recommends no rank if another report finds that nothing was learnt of the same examples", async () => {
-  using test = new CliProject(`name: test
+  using test = project(`name: test
 params: { split: validation }
 stages:
   by-text: { task: judge, with: { kind: nothing-learnt, reference: constant, rank: 8, split: "\${params.split}" } }
   judge: { task: judge, with: { kind: recommended, reference: constant, rank: 3 } }
   take: { task: pack, with: { seed: 0 }, inputs: { report: judge } }
 `);
-  test.write("tasks/judge.ts", JUDGE);
-  test.write("tasks/pack.ts", PACK);
   const { lines, stderr, code } = await test.call("pipeline");
   assertEquals(code, 0, stderr);
   const start = lines.indexOf("SST-2: Rank 8 of DyLoRA is enough.");

@@ -2,22 +2,21 @@ import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { readEmbeddings } from "../../../lib/artifacts/embeddings.ts";
 import { readTable } from "../../../lib/data/table.ts";
-import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import { assertClose, fixture } from "../../engine/reference.ts";
 import {
   type EngineStages,
   withEngineStages,
 } from "../../tasks/engine_stages.ts";
-import { randomAdapter } from "../../tasks/random_adapter.ts";
+import { randomAdapterFolder } from "../../tasks/random_adapter.ts";
 import {
   REFERENCE_TRAINING,
   referenceAdapter,
 } from "../../tasks/reference_adapter.ts";
 import { withFolder } from "../../tasks/run_task.ts";
-import { callHere, callMainWith, CliProject } from "../project.ts";
+import { copiedStages } from "../copied_stages.ts";
+import { callHere, callMainWith } from "../project.ts";
 
 const MODEL = fixture("tiny-bert");
-const TARGETS = ["query", "value"];
 const TEXTS = ["a film that stays", "it rained , and rained", "never dull"];
 /** Sums may be in another order where other threads compute them. */
 const TOLERANCE = 1e-6;
@@ -25,32 +24,30 @@ const QUERY = "it rained";
 const NUMPY = Deno.env.get("PEFT_PYTHON");
 const PYARROW = Deno.env.get("TRACK_PYTHON");
 
-/** The options that name an adapter of embeddings, in a folder, and its model. */
-async function embedder(folder: string): Promise<string[]> {
-  const adapter = join(folder, "adapter");
-  Deno.mkdirSync(adapter);
-  await writeAdapter(adapter, {
-    baseModel: { name: "org/tiny", revision: null },
-    training: {
-      ...REFERENCE_TRAINING,
-      problem: "retrieval",
-      labels: null,
-      targetModules: TARGETS,
-    },
-    tensors: randomAdapter(MODEL, REFERENCE_TRAINING.rank, TARGETS, 1, {
-      head: "embedding",
-    }),
+/** An adapter of embeddings with random values, in a folder. */
+function embedder(folder: string): Promise<string> {
+  return randomAdapterFolder(folder, MODEL, {
+    problem: "retrieval",
+    labels: null,
   });
+}
+
+/** The options that name an adapter and its model. */
+function optionsOf(adapter: string): string[] {
   return ["--adapter", adapter, "--model", MODEL];
 }
 
-/** The embeddings that the task gives at a rank, a row for each text. */
+/**
+ * The embeddings that the task gives of an adapter at a rank, a row for each
+ * text.
+ */
 async function expectedAt(
   rank: number,
-  { run, folder }: EngineStages,
+  { run }: EngineStages,
+  adapter: string,
   texts: readonly string[],
 ): Promise<Float32Array[]> {
-  const inputs = { adapter: join(folder, "adapter"), model: MODEL };
+  const inputs = { adapter, model: MODEL };
   const output = await run("embed", { texts, rank, precision: "f32" }, inputs);
   const { values, width } = await readEmbeddings(output);
   return texts.map((_, i) => values.subarray(i * width, (i + 1) * width));
@@ -75,14 +72,15 @@ async function python(program: string, code: string, file: string) {
 Deno.test("predict writes the embeddings of a table's texts, or of lines, as .npy and .parquet, at any rank", () =>
   withEngineStages(async (stages) => {
     const { folder } = stages;
-    const named = await embedder(folder);
+    const adapter = await embedder(folder);
+    const named = optionsOf(adapter);
     const path = (name: string) => join(folder, name);
     const lines = path("lines.md");
     Deno.writeTextFileSync(lines, `${TEXTS.join("\r\n")}\r\n`);
     const table = path("table.jsonl");
     const rows = TEXTS.map((line, id) => JSON.stringify({ id, line }));
     Deno.writeTextFileSync(table, rows.join("\n"));
-    const expected = await expectedAt(2, stages, TEXTS);
+    const expected = await expectedAt(2, stages, adapter, TEXTS);
     const width = expected[0]!.length;
     const all = expected.flatMap((row) => [...row]);
     const written = async (input: string, name: string, ...more: string[]) => {
@@ -140,7 +138,8 @@ print(json.dumps([str(table.schema.field("embedding").type), table.to_pydict()])
 Deno.test("predict prints embeddings as JSON", () =>
   withEngineStages(async (stages) => {
     const { folder } = stages;
-    const named = await embedder(folder);
+    const adapter = await embedder(folder);
+    const named = optionsOf(adapter);
     const { code, stderr, json } = await callMainWith(
       { input: `${TEXTS.join("\n")}\n` },
       "predict",
@@ -148,7 +147,7 @@ Deno.test("predict prints embeddings as JSON", () =>
       "--json",
     );
     assertEquals(code, 0, stderr);
-    const expected = await expectedAt(4, stages, TEXTS);
+    const expected = await expectedAt(4, stages, adapter, TEXTS);
     for (const [i, { embedding, ...line }] of json().entries()) {
       assertEquals(line, { type: "embedding", text: TEXTS[i], rank: 4 });
       assertClose(embedding, expected[i]!, TOLERANCE, TEXTS[i]!);
@@ -159,12 +158,13 @@ Deno.test("predict prints embeddings as JSON", () =>
 Deno.test("predict --nearest ranks the lines of a file, or the texts of a table, by each query", () =>
   withEngineStages(async (stages) => {
     const { folder } = stages;
-    const named = await embedder(folder);
+    const adapter = await embedder(folder);
+    const named = optionsOf(adapter);
     const lines = join(folder, "lines.txt");
     Deno.writeTextFileSync(lines, `${TEXTS.join("\n\n")}\n`);
     const args = [...named, "--rank", "3", "--nearest"];
     const queries = [QUERY, TEXTS[2]!];
-    const all = await expectedAt(3, stages, [...queries, ...TEXTS]);
+    const all = await expectedAt(3, stages, adapter, [...queries, ...TEXTS]);
     const rankingOf = (query: number) =>
       TEXTS.map((text, i) => ({
         text,
@@ -210,35 +210,13 @@ Deno.test("predict --nearest ranks the lines of a file, or the texts of a table,
     const [first] = nearest;
     const best = Number(/^table\.csv:(\d+)$/.exec(first.place)![1]);
     assertEquals([...TEXTS, ...many][best - 2], first.text);
-    const rows = await expectedAt(3, stages, [QUERY, first.text]);
+    const rows = await expectedAt(3, stages, adapter, [QUERY, first.text]);
     assertAlmostEquals(first.cosine, cosine(rows[0]!, rows[1]!), 1e-5);
   }));
 
 Deno.test("predict finds the nearest texts in the column of answers of the training, at the rank of the stage", async () => {
   await withFolder(async (folder) => {
-    await embedder(folder);
-    using project = new CliProject(`name: own
-stages:
-  model: { task: model, with: { from: ${JSON.stringify(MODEL)} } }
-  data: { task: data }
-  train:
-    task: train
-    with: { from: ${JSON.stringify(join(folder, "adapter"))} }
-    inputs: { model: model, data: data }
-`);
-    const task = (kind: string, file: string, inputs: string, run: string) => `
-import * as z from "zod";
-export default {
-  description: "Writes an artifact",
-  params: z.strictObject({ from: z.string().optional() }),
-  inputs: { ${inputs} },
-  output: { kind: "${kind}", files: ["${file}"] },
-  permissions: { read: () => ["/"] },
-  run({ params: { from }, output }) { ${run} },
-};`;
-    const copy = `for (const { name } of Deno.readDirSync(from)) {
-      Deno.copyFileSync(from + "/" + name, output + "/" + name);
-    }`;
+    const data = await Deno.makeTempDir({ dir: folder });
     const info = {
       task: "own",
       problem: "retrieval",
@@ -246,21 +224,12 @@ export default {
       metrics: ["accuracy@1"],
       columns: ["question", "answer"],
     };
-    const write = `Deno.writeTextFileSync(output + "/dataset.json", ${
-      JSON.stringify(JSON.stringify(info))
-    });`;
-    const inputs = 'model: { kind: "model" }, data: { kind: "dataset" }';
-    project.write("tasks/model.ts", task("model", "config.json", "", copy));
-    project.write("tasks/data.ts", task("dataset", "dataset.json", "", write));
-    project.write(
-      "tasks/train.ts",
-      task("adapter", "training.json", inputs, copy),
-    );
-    const embedTask = new URL("../../../tasks/embed.ts", import.meta.url).href;
-    project.write(
-      "tasks/embed.ts",
-      `export { default } from "${embedTask}";\n`,
-    );
+    Deno.writeTextFileSync(join(data, "dataset.json"), JSON.stringify(info));
+    using project = await copiedStages({
+      model: MODEL,
+      dataset: data,
+      train: await embedder(folder),
+    });
     const ran = await project.call("pipeline");
     assertEquals(ran.code, 0, ran.stderr);
     assertMatch(
@@ -289,7 +258,8 @@ export default {
 
 Deno.test("predict refuses what embeddings cannot be made of, or do not have, before anything runs", () =>
   withFolder(async (folder) => {
-    const named = await embedder(folder);
+    const adapter = await embedder(folder);
+    const named = optionsOf(adapter);
     const file = (name: string, text: string) => {
       const path = join(folder, name);
       Deno.writeTextFileSync(path, text);

@@ -5,7 +5,6 @@ import {
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
-import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import exportAdapter from "../../../tasks/export-adapter.ts";
 import { textLines } from "../../../lib/cli/commands/predict.ts";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
@@ -18,7 +17,7 @@ import {
   REFERENCE_TRAINING,
   referenceAdapter,
 } from "../../tasks/reference_adapter.ts";
-import { randomAdapter } from "../../tasks/random_adapter.ts";
+import { randomAdapterFolder } from "../../tasks/random_adapter.ts";
 import { runTask, withFolder } from "../../tasks/run_task.ts";
 import { callHere, callMainWith, CliProject, outWithCode } from "../project.ts";
 
@@ -511,15 +510,9 @@ Deno.test("textLines() indents all lines of a written text", () => {
 
 Deno.test("predict --in finds entities among the words of CoNLL files and of JSON Lines", () =>
   withFolder(async (folder) => {
-    const adapter = join(folder, "adapter");
-    Deno.mkdirSync(adapter);
-    const labels = ["O", "B-x", "B-y"];
-    await writeAdapter(adapter, {
-      baseModel: { name: "org/tiny", revision: null },
-      training: { ...REFERENCE_TRAINING, problem: "tokens", labels },
-      tensors: randomAdapter(model, 4, ["query", "value"], 3, {
-        head: "tokens",
-      }),
+    const adapter = await randomAdapterFolder(folder, model, {
+      problem: "tokens",
+      labels: ["O", "B-x", "B-y"],
     });
     const sentences = [["@anna", "is", "n't", "bad."], ["ok"]];
     const path = (name: string) => join(folder, name);
@@ -573,13 +566,10 @@ Deno.test("predict --in finds entities among the words of CoNLL files and of JSO
 
 Deno.test("predict gives the labels of texts from a threshold on, as text, JSON and a table, and scores rows by lists, names with a separator and columns of 0 and 1", () =>
   withFolder(async (folder) => {
-    const adapter = join(folder, "adapter");
-    Deno.mkdirSync(adapter);
     const labels = ["joy", "fear", "hope"];
-    await writeAdapter(adapter, {
-      baseModel: { name: "org/tiny", revision: null },
-      training: { ...REFERENCE_TRAINING, problem: "multi-label", labels },
-      tensors: randomAdapter(model, 4, ["query", "value"], 3),
+    const adapter = await randomAdapterFolder(folder, model, {
+      problem: "multi-label",
+      labels,
     });
     const named = ["--adapter", adapter, "--model", model];
     const texts = ["great !", "the film is not so bad ."];
