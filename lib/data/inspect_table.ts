@@ -79,12 +79,16 @@ export async function inspectTable(
   const header = await columnsOf(path, encoding);
   const times = Map.groupBy(header, (name) => name);
   const once = header.filter((name) => times.get(name)!.length === 1);
-  const places = new Map(once.map((name, place) => [name, place]));
+  const positions = new Map(once.map((name, position) => [name, position]));
   const form = { encoding, numbers: once };
   const rows = await readTable(path, [], once, form);
   const columns = [...times.keys()].map((name) => {
-    const place = places.get(name) ?? -1;
-    return columnWith(name, rows.map(({ values }) => values[place]), place < 0);
+    const position = positions.get(name) ?? -1;
+    return columnWith(
+      name,
+      rows.map(({ values }) => values[position]),
+      position < 0,
+    );
   });
   const table = { rows: rows.length, columns: header };
   const several = severalLabels(columns, named, path);

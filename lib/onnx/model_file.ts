@@ -105,13 +105,13 @@ export function writeOnnx(
   const frames = initializers.map(({ name, type, shape }, i) => {
     const length = sizes[i]!;
     const tensor = { 1: shape, 2: TYPES[type].id, 8: name };
-    const place = { location, offset, length };
+    const range = { location, offset, length };
     if (!isInside[i]) offset += length;
     const fields = isInside[i]
       ? encoded(tensor).tag(9, WireType.LengthDelimited).uint32(length)
       : encoded({
         ...tensor,
-        13: Object.entries(place).map(([key, it]) => ({ 1: key, 2: `${it}` })),
+        13: Object.entries(range).map(([key, it]) => ({ 1: key, 2: `${it}` })),
         14: EXTERNAL,
       });
     const message = fields.finish();

@@ -24,7 +24,7 @@ import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
 interface Value extends Narrowing<Value> {
   readonly name: string;
   /**
-   * Which tokens of a sequence it has: all, or the one at a place, `[1 or
+   * Which tokens of a sequence it has: all, or the one at a position, `[1 or
    * sequences]`.
    */
   readonly tokens: "all" | { readonly at: string };
@@ -72,7 +72,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return this.#op("Gather", shape, this.#int(1));
   }
 
-  /** Places of the tokens, from 0: `[tokens]` */
+  /** Positions of the tokens, from 0: `[tokens]` */
   get #range(): string {
     const zero = this.#int(0);
     const one = this.#int(1);
@@ -155,8 +155,8 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return { ...all, name: this.#op("Mul", heads, this.#number(factor)) };
   }
 
-  /** Places of queries: `[1 or sequences, queries, 1]` */
-  #places({ tokens }: Pick<Value, "tokens">): string {
+  /** Positions of queries: `[1 or sequences, queries, 1]` */
+  #queryPositions({ tokens }: Pick<Value, "tokens">): string {
     return tokens === "all"
       ? this.#unsqueezed(this.#range, 0, 2)
       : this.#unsqueezed(tokens.at, 1, 2);
@@ -167,7 +167,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
    * tokens]`
    */
   #distances(query: Pick<Value, "tokens">): string {
-    return this.#op("Sub", this.#places(query), this.#range);
+    return this.#op("Sub", this.#queryPositions(query), this.#range);
   }
 
   /**
@@ -456,7 +456,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return x;
   }
 
-  /** The place of the first token. */
+  /** The position of the first token. */
   get #first() {
     return { at: this.#graph.ints([0]) };
   }

@@ -28,7 +28,7 @@ const TARGETS = 2;
 const PREDICTED = 3;
 
 /**
- * Those that only the place of the first text of the group is needed for: a
+ * Those that only the position of the first text of the group is needed for: a
  * group has any number of them.
  */
 const METRICS = ["accuracy@1", "accuracy@10", "mrr@10"];
@@ -59,8 +59,8 @@ const problem: Problem = {
   width: TARGETS,
   predictionWidth: PREDICTED,
   accepts: (value) => Number.isInteger(value) && value >= 0,
-  // Of the texts of a batch, those of one group are no negatives of each other:
-  // the group has the place of the answer's number.
+  // Texts of one group are no negatives of each other: the number of the group
+  // stands where retrieval has that of the answer.
   loss: "multiple-negatives-ranking",
   symmetricLoss: "multiple-negatives-symmetric-ranking",
   units: (targets) => targets.length / TARGETS,
@@ -69,11 +69,12 @@ const problem: Problem = {
     summedScorer(
       { units: targets.length / TARGETS, width: 2 },
       (predictions) => {
-        const places = Array.from(
+        const positions = Array.from(
           { length: predictions.length / PREDICTED },
-          (_, example) => Int32Array.of(nearestAt(predictions, example).place),
+          (_, example) =>
+            Int32Array.of(nearestAt(predictions, example).position),
         );
-        return Array.from(retrievalScores(metric, places))
+        return Array.from(retrievalScores(metric, positions))
           .flatMap((score) => [score, 1]);
       },
       ([sum, count]) => sum! / count!,
@@ -120,13 +121,13 @@ function nearest(
     const number = numbers[2 * example]!;
     const others = [...candidates.values()]
       .filter((it) => it.number !== number);
-    const { place, answer, wrong } = nearestOf(
+    const { position, answer, wrong } = nearestOf(
       embeddings[number]!,
       groupOf(example),
       others,
     );
     predictions.set(
-      [place, answer?.example ?? example, wrong?.example ?? -1],
+      [position, answer?.example ?? example, wrong?.example ?? -1],
       example * PREDICTED,
     );
   }
@@ -136,7 +137,7 @@ function nearest(
 /** What is nearest to a text. */
 interface Nearest {
   /** That of the first text of its group in the ranking of all, from 1. */
-  readonly place: number;
+  readonly position: number;
   /** That text; undefined if there is none, so that it is behind all others. */
   readonly answer: Candidate | undefined;
   /** The first text of another group. */
@@ -160,7 +161,7 @@ function nearestOf(
     cosines,
     (cosine, i) => !isAnswer(i) && isBefore(cosine, i),
   );
-  return { place: 1 + before, answer: others[answer], wrong: others[wrong] };
+  return { position: 1 + before, answer: others[answer], wrong: others[wrong] };
 }
 
 /** Number of the first highest value that is allowed; -1 if none is. */
@@ -174,18 +175,22 @@ function highest(values: Values, isAllowed: (i: number) => boolean): number {
 }
 
 /**
- * What is predicted of an example: the place of the nearest text of its group
- * in the ranking of all other texts, from 1; the number of the example whose
- * second text it is, the example itself if the group has no other tokens; and
- * that of the nearest text of another group, or -1.
+ * What is predicted of an example: the position of the nearest text of its
+ * group in the ranking of all other texts, from 1; the number of the example
+ * whose second text it is, the example itself if the group has no other tokens;
+ * and that of the nearest text of another group, or -1.
  */
 export function nearestAt(
   predictions: Values,
   example: number,
-): { readonly place: number; readonly answer: number; readonly wrong: number } {
+): {
+  readonly position: number;
+  readonly answer: number;
+  readonly wrong: number;
+} {
   const first = example * PREDICTED;
   return {
-    place: predictions[first]!,
+    position: predictions[first]!,
     answer: predictions[first + 1]!,
     wrong: predictions[first + 2]!,
   };

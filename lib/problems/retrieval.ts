@@ -13,7 +13,7 @@ import {
   type Values,
 } from "./problem.ts";
 import {
-  relevantPlaces,
+  relevantPositions,
   RETRIEVAL_METRICS,
   retrievalScores,
 } from "./retrieval_metrics.ts";
@@ -23,8 +23,8 @@ import { textsIn } from "./similarity.ts";
 const PAIR = 2;
 
 /**
- * Numbers in the row of predictions of an example: the place of its answer in
- * the ranking of its query, and the number of the example whose answer is
+ * Numbers in the row of predictions of an example: the position of its answer
+ * in the ranking of its query, and the number of the example whose answer is
  * ranked highest of those that are not the query's, or -1; beyond the examples,
  * it is that of a text of the corpus.
  */
@@ -115,10 +115,10 @@ function rankings(
     const answers = ofQuery.map((example) =>
       corpus.indices.get(targets[example * sequences + 1]!)!
     );
-    const places = placesOf(similarities, answers);
-    const wrong = mostSimilar(similarities, (text) => !places.has(text));
+    const positions = positionsOf(similarities, answers);
+    const wrong = mostSimilar(similarities, (text) => !positions.has(text));
     for (const [i, example] of ofQuery.entries()) {
-      predictions[example * PREDICTED] = places.get(answers[i]!)!;
+      predictions[example * PREDICTED] = positions.get(answers[i]!)!;
       predictions[example * PREDICTED + 1] = wrong === undefined
         ? -1
         : corpus.examples[wrong]!;
@@ -184,20 +184,20 @@ function examplesByQuery(targets: Values, sequences: number): number[][] {
 }
 
 /**
- * Place of each answer in the ranking of a query, from 1, by its index in the
- * corpus.
+ * Position of each answer in the ranking of a query, from 1, by its index in
+ * the corpus.
  *
  * @param similarities Of the query and each text of the corpus
  */
-function placesOf(
+function positionsOf(
   similarities: Values,
   answers: readonly number[],
 ): Map<number, number> {
-  // In the order of the ranking, as relevantPlaces() gives the places.
+  // In the order of the ranking, as relevantPositions() gives the positions.
   const ranked = [...new Set(answers)]
     .sort((a, b) => similarities[b]! - similarities[a]! || a - b);
-  const places = relevantPlaces(similarities, ranked);
-  return new Map(ranked.map((text, i) => [text, places[i]!]));
+  const positions = relevantPositions(similarities, ranked);
+  return new Map(ranked.map((text, i) => [text, positions[i]!]));
 }
 
 /**
@@ -221,9 +221,9 @@ function mostSimilar(
 export function rankingAt(
   predictions: Values,
   example: number,
-): { readonly place: number; readonly wrong: number } {
-  const place = predictions[example * PREDICTED]!;
-  return { place, wrong: predictions[example * PREDICTED + 1]! };
+): { readonly position: number; readonly wrong: number } {
+  const position = predictions[example * PREDICTED]!;
+  return { position, wrong: predictions[example * PREDICTED + 1]! };
 }
 
 /** Scores the rankings of queries, of which a metric is the mean. */
@@ -231,10 +231,11 @@ function rankingScorer(metric: string, queries: readonly Query[]): Scorer {
   return summedScorer(
     { units: queries.length, width: 2 },
     (predictions) => {
-      const places = queries.map(({ answers }) =>
-        Int32Array.from(answers, (i) => rankingAt(predictions, i).place).sort()
+      const positions = queries.map(({ answers }) =>
+        Int32Array.from(answers, (i) => rankingAt(predictions, i).position)
+          .sort()
       );
-      return Array.from(retrievalScores(metric, places))
+      return Array.from(retrievalScores(metric, positions))
         .flatMap((score) => [score, 1]);
     },
     ([sum, count]) => sum! / count!,

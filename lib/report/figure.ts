@@ -148,7 +148,7 @@ function rankCurve(curves: Curves): TopLevelSpec {
 /** A score of a method at a rank; bounds have the rank 0. */
 interface CurvePoint {
   readonly rank: number;
-  /** Place on the axis of ranks. */
+  /** Position on the axis of ranks. */
   readonly position: number;
   /** Title of the method. */
   readonly method: string;

@@ -60,8 +60,8 @@ export function mistakesOf(
 }
 
 /**
- * The queries whose first right answer has the lowest place, of any seed; and
- * how many there are over all seeds.
+ * The queries whose first right answer has the lowest position, of any seed;
+ * and how many there are over all seeds.
  */
 function missedOf(
   outcomesBySeed: readonly Outcomes[],
@@ -69,13 +69,15 @@ function missedOf(
 ): Pick<Mistakes, "missed" | "missedCount"> {
   const all = outcomesBySeed.flatMap(({ missed }) => missed ?? []);
   if (outcomesBySeed[0]!.missed === undefined) return {};
-  const worst = all.toSorted((a, b) => b.place - a.place || a.query - b.query);
+  const worst = all.toSorted((a, b) =>
+    b.position - a.position || a.query - b.query
+  );
   const perQuery = Map.groupBy(worst, ({ query }) => query).values();
   const missed = [...perQuery].slice(0, LISTED).map(([it]): MissedQuery => {
-    const { place, example, answer, firstRanked } = it!;
-    if (texts === undefined) return { place };
+    const { position, example, answer, firstRanked } = it!;
+    if (texts === undefined) return { position };
     return {
-      place,
+      position,
       query: texts[example]!.text,
       answer: texts[answer]!.others![0]!,
       firstRanked: texts[firstRanked]!.others![0]!,
@@ -177,11 +179,11 @@ function missedText(
     `For ${count} of ${queries} queries, a text that is none of their answers is ranked first.`;
   if (missed[0]!.query === undefined) return [counts];
   return [
-    `${counts} Those whose first answer has the lowest place:`,
+    `${counts} Those whose first answer has the lowest position:`,
     table(
-      ["Place", "Query", "Answer", "Ranked first"],
-      missed.map(({ place, query, answer, firstRanked }) => [
-        String(place),
+      ["Position", "Query", "Answer", "Ranked first"],
+      missed.map(({ position, query, answer, firstRanked }) => [
+        String(position),
         ...[query, answer, firstRanked].map((text) => cut(text!)),
       ]),
       ["Query", "Answer", "Ranked first"],

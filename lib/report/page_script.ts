@@ -166,7 +166,7 @@ addEventListener("hashchange", unfoldTarget);
 export type ReportMessage =
   /** Height of the page in pixels. */
   | { readonly height: number }
-  /** Place of what was linked to in this page, in pixels from its top. */
+  /** Position of what was linked to in this page, in pixels from its top. */
   | { readonly top: number };
 
 function tell(message: ReportMessage) {

@@ -75,8 +75,8 @@ export interface MissedAnswer {
   readonly example: number;
   /** Number of the example with the answer that is ranked highest. */
   readonly answer: number;
-  /** Place of this answer in the ranking, from 1. */
-  readonly place: number;
+  /** Position of this answer in the ranking, from 1. */
+  readonly position: number;
   /**
    * Number of the example whose answer is ranked first, or beyond these of the
    * text of the corpus.
@@ -316,8 +316,8 @@ function entityOutcomes(
 }
 
 /**
- * Pairs that are wrong by the share of all pairs between their places by score
- * and by cosine.
+ * Pairs that are wrong by the share of all pairs between their positions by
+ * score and by cosine.
  */
 function orderOutcomes(
   { labels }: Targets,
@@ -340,17 +340,20 @@ function rankingOutcomes(
   { problem: { width }, labels }: Targets,
   { predictions }: Predicted,
 ): Outcomes {
-  const placeOf = (example: number) => rankingAt(predictions, example).place;
+  const positionOf = (example: number) =>
+    rankingAt(predictions, example).position;
   const missed: MissedAnswer[] = [];
   for (const [query, { answers }] of queriesOf(labels, width).entries()) {
-    const best = answers.reduce((a, b) => placeOf(b) < placeOf(a) ? b : a);
-    const { place, wrong } = rankingAt(predictions, best);
-    if (place > 1) {
+    const best = answers.reduce((a, b) =>
+      positionOf(b) < positionOf(a) ? b : a
+    );
+    const { position, wrong } = rankingAt(predictions, best);
+    if (position > 1) {
       missed.push({
         query,
         example: best,
         answer: best,
-        place,
+        position,
         firstRanked: wrong,
       });
     }
@@ -365,10 +368,10 @@ function groupOutcomes(
 ): Outcomes {
   const missed: MissedAnswer[] = [];
   for (let example = 0; example < problem.units(labels); example++) {
-    const { place, answer, wrong } = nearestAt(predictions, example);
-    if (place === 1) continue;
+    const { position, answer, wrong } = nearestAt(predictions, example);
+    if (position === 1) continue;
     const query = example;
-    missed.push({ query, example, answer, place, firstRanked: wrong });
+    missed.push({ query, example, answer, position, firstRanked: wrong });
   }
   return { ...NO_OUTCOMES, missed };
 }

@@ -423,7 +423,7 @@ export interface Mistakes {
    */
   readonly worst: readonly Mistake[];
   /**
-   * Of rankings, the queries whose first right answer has the lowest place,
+   * Of rankings, the queries whose first right answer has the lowest position,
    * each once.
    */
   readonly missed?: readonly MissedQuery[];
@@ -433,8 +433,8 @@ export interface Mistakes {
 
 /** A query above whose answers another text is ranked. */
 export interface MissedQuery {
-  /** Place of its highest answer in the ranking, from 1. */
-  readonly place: number;
+  /** Position of its highest answer in the ranking, from 1. */
+  readonly position: number;
   /** Absent if the data are not connected, as are the others. */
   readonly query?: string;
   readonly answer?: string;

@@ -115,14 +115,14 @@ export async function load(
 
 async function classifier(
   model: LoadedModel,
-  place: string | URL,
+  folder: string | URL,
   rank: number | undefined,
 ): Promise<Classify> {
-  const adapter = await loadAdapter(model, place);
+  const adapter = await loadAdapter(model, folder);
   const { problem, labels, normalizes } = adapter.file;
   if (normalizes !== undefined) {
     throw new Error(
-      `The adapter in "${place}" gives embeddings: load it by embedder.ts`,
+      `The adapter in "${folder}" gives embeddings: load it by embedder.ts`,
     );
   }
   const preset = {

@@ -30,11 +30,11 @@ export function showProblem(problem: unknown): void {
 }
 
 /** Names the adapter, and where its texts are computed. */
-export function showAbout({ pipeline, stage }: About, place: string): void {
+export function showAbout({ pipeline, stage }: About, device: string): void {
   document.title = `${pipeline} - try`;
   byId("title").textContent = pipeline;
   byId("about").textContent =
-    `The adapter of ${stage}, computed ${place}: no text leaves it.`;
+    `The adapter of ${stage}, computed ${device}: no text leaves it.`;
 }
 
 /** Puts ranks on the slider, at the recommended one, or else the last. */

@@ -110,7 +110,7 @@ export class ModelTokenizer {
    * Encodes a text whose words are read one by one, in {@linkcode windowsOf}
    * it.
    *
-   * @param words Places of the words in the text, in ascending order; one
+   * @param words Positions of the words in the text, in ascending order; one
    * without tokens is read nowhere
    * @throws {SyntaxError} As {@linkcode encode}.
    */

@@ -36,22 +36,22 @@ function atAngle(angle: number, group: number) {
   return { embedding: [Math.cos(angle), Math.sin(angle)], group };
 }
 
-Deno.test("the place of a text's group is that of its nearest text among all others, as scikit-learn finds them", () => {
-  const { embeddings, groups: groupOf, places } = reference.grouped;
+Deno.test("the position of a text's group is that of its nearest text among all others, as scikit-learn finds them", () => {
+  const { embeddings, groups: groupOf, positions } = reference.grouped;
   const texts = embeddings.map((embedding, i) => (
     { embedding, group: groupOf[i]! }
   ));
   const { embeddings: given, targets } = examplesOf(texts);
   const predictions = groups.fromEmbeddings!(given, targets);
   assertEquals(
-    texts.map((_, i) => nearestAt(predictions, i).place),
-    places,
+    texts.map((_, i) => nearestAt(predictions, i).position),
+    positions,
   );
   assertEquals(groups.units(targets), texts.length);
   const score = (metric: string) =>
     groups.scorer(metric, targets)()(predictions);
-  const mean = (scoreOf: (place: number) => number) =>
-    places.reduce((sum, it) => sum + scoreOf(it), 0) / places.length;
+  const mean = (scoreOf: (position: number) => number) =>
+    positions.reduce((sum, it) => sum + scoreOf(it), 0) / positions.length;
   assertAlmostEquals(
     score("accuracy@1"),
     mean((it) => Number(it === 1)),
@@ -82,8 +82,8 @@ Deno.test("a text is told with the nearest one of its group and of another", () 
   const textOf = (example: number) => others[example]!;
   assertEquals(
     texts.map((_, i) => {
-      const { place, answer, wrong } = nearestAt(predictions, i);
-      return [place, textOf(answer), textOf(wrong)];
+      const { position, answer, wrong } = nearestAt(predictions, i);
+      return [position, textOf(answer), textOf(wrong)];
     }),
     [[2, 2, 1], [3, 3, 2], [2, 0, 1], [2, 1, 2]],
   );
@@ -93,8 +93,8 @@ Deno.test("a text whose group has no other tokens is behind all others", () => {
   const texts = [atAngle(0, 0), atAngle(1, 1), atAngle(2, 1)];
   const { embeddings, targets } = examplesOf(texts);
   const predictions = groups.fromEmbeddings!(embeddings, targets);
-  const { place, answer, wrong } = nearestAt(predictions, 0);
-  assertEquals([place, answer], [3, 0]);
+  const { position, answer, wrong } = nearestAt(predictions, 0);
+  assertEquals([position, answer], [3, 0]);
   // The example whose other text is the nearest one.
   assertEquals(wrong, 2);
 });

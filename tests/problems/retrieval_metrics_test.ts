@@ -4,7 +4,7 @@ import reference from "../../fixtures/references/similarity.json" with {
 };
 import { problemOf } from "../../lib/problems/registry.ts";
 import {
-  relevantPlaces,
+  relevantPositions,
   RETRIEVAL_METRICS,
   retrievalScores,
 } from "../../lib/problems/retrieval_metrics.ts";
@@ -12,37 +12,37 @@ import {
 const { similarities, relevant, metrics } = reference.retrieval;
 
 Deno.test("retrievalScores() has the means of sentence-transformers' InformationRetrievalEvaluator to 1e-9, also with ties", () => {
-  const places = relevant.map((texts, query) =>
-    relevantPlaces(similarities[query]!, texts)
+  const positions = relevant.map((texts, query) =>
+    relevantPositions(similarities[query]!, texts)
   );
   assertEquals(
     Object.keys(metrics).sort(),
     Object.keys(RETRIEVAL_METRICS).sort(),
   );
   for (const [metric, expected] of Object.entries(metrics)) {
-    const scores = retrievalScores(metric, places);
+    const scores = retrievalScores(metric, positions);
     const mean = scores.reduce((sum, it) => sum + it, 0) / scores.length;
     assertAlmostEquals(mean, expected, 1e-9, metric);
   }
 });
 
-Deno.test("relevantPlaces() gives places from 1 in ascending order, and of equal texts the one with the smaller number first", () => {
-  const places = (given: number[]) => [
-    ...relevantPlaces([0.5, 0.9, 0.5, -1, 0.9], given),
+Deno.test("relevantPositions() gives positions from 1 in ascending order, and of equal texts the one with the smaller number first", () => {
+  const positions = (given: number[]) => [
+    ...relevantPositions([0.5, 0.9, 0.5, -1, 0.9], given),
   ];
-  assertEquals(places([3, 0, 4]), [2, 3, 5]);
-  assertEquals(places([2]), [4]);
-  assertEquals(places([1]), [1]);
+  assertEquals(positions([3, 0, 4]), [2, 3, 5]);
+  assertEquals(positions([2]), [4]);
+  assertEquals(positions([1]), [1]);
 });
 
-Deno.test("relevantPlaces() ranks neither by a similarity that is NaN nor a text that the corpus lacks", () => {
+Deno.test("relevantPositions() ranks neither by a similarity that is NaN nor a text that the corpus lacks", () => {
   assertThrows(
-    () => relevantPlaces([0.1, NaN], [0]),
+    () => relevantPositions([0.1, NaN], [0]),
     RangeError,
     "The similarity to text 1 is NaN",
   );
   assertThrows(
-    () => relevantPlaces([0.1, 0.2], [2]),
+    () => relevantPositions([0.1, 0.2], [2]),
     RangeError,
     "The corpus has 2 texts, and none with the number 2",
   );

@@ -45,7 +45,7 @@ const ANGLE: Readonly<Record<number, number>> = {
   5: 2,
 };
 
-Deno.test("an answer has its place in the ranking of its query among the answers of all, each counted once", () => {
+Deno.test("an answer has its position in the ranking of its query among the answers of all, each counted once", () => {
   const angles = TARGETS.map((text) => ANGLE[text]!);
   const predictions = retrieval.fromEmbeddings!(atAngles(angles), TARGETS);
   assertEquals([...predictions], [

@@ -74,17 +74,17 @@ Deno.test("the outcomes of tokens tell missed, made up and wrongly typed entitie
   );
 });
 
-Deno.test("outcomes of pairs with scores are wrong by the places between their order by score and by cosine", () => {
+Deno.test("outcomes of pairs with scores are wrong by the positions between their order by score and by cosine", () => {
   const problem = problemOf({ problem: "similarity", labels: null });
   const cosines = [0.1, 0.4, 1.5, 3].map(Math.cos);
-  // The second pair has the last place by score and the second by cosine.
+  // The second pair has the last position by score and the second by cosine.
   const { outcomes } = outcomesOf(problem, [5, 0, 1, 4], cosines, null);
   assertEquals(outcomes.map(({ error }) => error), [0, 0.5, 0, 0.5]);
 });
 
 Deno.test("outcomes of rankings are the queries above whose answers another text is ranked, with that text", () => {
   const problem = problemOf({ problem: "retrieval", labels: null });
-  // Numbers of the query and the answer of each example; its place and the
+  // Numbers of the query and the answer of each example; its position and the
   // first text that is no answer.
   const targets = [0, 1, 0, 2, 3, 4, 0, 1, 5, 4];
   const predictions = [1, 2, 3, 2, 1, 1, 1, 2, 2, 1];
@@ -94,7 +94,7 @@ Deno.test("outcomes of rankings are the queries above whose answers another text
     query: 2,
     example: 4,
     answer: 4,
-    place: 2,
+    position: 2,
     firstRanked: 1,
   }]);
 });

@@ -201,7 +201,7 @@ function withoutTexts({ missed, ...mistakes }: Mistakes): Mistakes {
   return {
     ...mistakes,
     ...missed && {
-      missed: missed.map(({ place }) => ({ place })),
+      missed: missed.map(({ position }) => ({ position })),
     },
     worst: [],
   };

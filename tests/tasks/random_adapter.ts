@@ -37,7 +37,8 @@ export async function randomAdapterFolder(
   const { head, outputs } = problemOf(record);
   const path = await Deno.makeTempDir({ dir: folder, prefix: "adapter-" });
   await writeAdapter(path, {
-    baseModel: { name: "org/tiny", revision: null },
+    // No repository of the hub: an export names the model's folder.
+    baseModel: { name: "tiny", revision: null },
     training: record,
     tensors: randomAdapter(model, record.rank, record.targetModules, outputs, {
       head,

@@ -105,7 +105,7 @@ Deno.test("texts are found by their meaning at every rank of one training, bette
       const text of [
         "| Model without an adapter |",
         "The model without an adapter has",
-        "| Place | Query | Answer | Ranked first |",
+        "| Position | Query | Answer | Ranked first |",
       ]
     ) assert(markdown.includes(text), `${text} in ${markdown}`);
   }));

@@ -45,9 +45,9 @@ export function rotaryFrequencies(
 }
 
 /**
- * Place of a distance between two others on a logarithmic scale, from 0 to 1.
- * In float32 as PyTorch has it: distances at the edge of a bucket depend on the
- * rounding.
+ * Position of a distance between two others on a logarithmic scale, from 0 to
+ * 1. In float32 as PyTorch has it: distances at the edge of a bucket depend on
+ * the rounding.
  */
 export function logShare(distance: number, from: number, to: number): number {
   const { fround, log } = Math;

@@ -142,8 +142,8 @@ export interface Activation extends Narrowing<Activation> {
   readonly sequences: number;
   readonly tokens: number;
   /**
-   * Place of the only token in each sequence, `[batch]`, where that is not the
-   * first.
+   * Position of the only token in each sequence, `[batch]`, where that is not
+   * the first.
    */
   readonly at?: tf.Tensor1D | undefined;
 }

@@ -56,7 +56,7 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
 
 export interface TensorPassOptions extends PassTensors {
   readonly input: BatchTensors;
-  /** Place of the input's first token in its sequence, 0 by default. */
+  /** Position of the input's first token in its sequence, 0 by default. */
   readonly start?: number;
   /** Minimum number of blocks of attention, for threads to compute. */
   readonly minBlocks?: number;

@@ -27,7 +27,7 @@ interface AttentionInputs extends Partial<Reach> {
   readonly bias?: tf.Tensor4D | undefined;
   /** Factor of the scores. */
   readonly scale: number;
-  /** Places of the only queries of sequences, `[1 or batch, 1, 1, 1]`. */
+  /** Positions of the only queries of sequences, `[1 or batch, 1, 1, 1]`. */
   readonly at?: tf.Tensor | undefined;
   /** Minimum number of blocks, for threads to compute. */
   readonly minBlocks?: number | undefined;
@@ -83,7 +83,7 @@ type BlockInputs = AttentionInputs & Reach & DropoutDraw & {
   readonly query: tf.Tensor4D;
   readonly key: tf.Tensor4D;
   readonly value: tf.Tensor4D;
-  /** Place of the first query among the keys. */
+  /** Position of the first query among the keys. */
   readonly start: number;
   /** Results of the blocks so far. */
   readonly done: Record<"forward" | "backward", tf.Tensor[]>;

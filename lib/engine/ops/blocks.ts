@@ -20,7 +20,7 @@ export function reachOf(causal = false, window = Infinity): Reach {
 /**
  * The keys to which neighbouring queries attend.
  *
- * @param start Place of the first query among the keys
+ * @param start Position of the first query among the keys
  */
 export function keysInReach(
   { before, after }: Reach,

@@ -3,8 +3,8 @@ import { engineOps } from "./engine_ops.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
- * Rows of a table, with its own gradient: each row's is the sum over the places
- * where it was looked up.
+ * Rows of a table, with its own gradient: each row's is the sum over the
+ * positions where it was looked up.
  *
  * @param table `[rows, hidden]`
  * @param ids int32 `[batch, seq]`

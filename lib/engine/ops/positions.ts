@@ -14,8 +14,8 @@ export type Angles = readonly [cos: tf.Tensor2D, sin: tf.Tensor2D];
  *
  * @param x `[sequences, heads, tokens, depth]`
  * @param angles Of these tokens
- * @param at Place of the only token of each sequence, `[sequences]`; otherwise
- * `x` has all of them
+ * @param at Position of the only token of each sequence, `[sequences]`;
+ * otherwise `x` has all of them
  */
 export function rotary(
   x: tf.Tensor4D,
@@ -50,7 +50,7 @@ const turn = fused(
  * The angles of tokens, rounded as in float32.
  *
  * @param frequencies `[depth / 2]`
- * @param start Place of the first
+ * @param start Position of the first
  */
 export function rotaryAngles(
   tokens: number,

@@ -11,7 +11,7 @@ import { seededRandom } from "../../../lib/engine/random.ts";
 import { batchTensors, padBatch } from "../../../lib/engine/training/batch.ts";
 import { train } from "../../../lib/engine/training/train.ts";
 import {
-  relevantPlaces,
+  relevantPositions,
   retrievalScores,
 } from "../../../lib/problems/retrieval_metrics.ts";
 import { logitsAt, ranksAt } from "../logits.ts";
@@ -59,12 +59,12 @@ async function meanReciprocalRank(
   const cosine = (a: Float32Array, b: Float32Array) =>
     a.reduce((sum, it, i) => sum + it * b[i]!, 0) /
     (Math.hypot(...a) * Math.hypot(...b));
-  const places = all.map((pair) => {
+  const positions = all.map((pair) => {
     const query = embedding(2 * pair);
     const similarities = all.map((it) => cosine(query, embedding(2 * it + 1)));
-    return relevantPlaces(similarities, [pair]);
+    return relevantPositions(similarities, [pair]);
   });
-  const scores = retrievalScores("mrr@10", places);
+  const scores = retrievalScores("mrr@10", positions);
   return scores.reduce((sum, it) => sum + it, 0) / PAIRS;
 }
 
