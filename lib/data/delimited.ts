@@ -16,7 +16,8 @@ async function textOf(
   path: string,
   { encoding, isCheck = false }: Columns,
 ): Promise<string> {
-  for await (const line of isCheck ? readLines(path, encoding) : []) {
+  if (!isCheck) return await readText(path, encoding);
+  for await (const line of readLines(path, encoding)) {
     if (line.trim() === "") continue;
     // A name that goes on in the next line, or lines that end with \r.
     if (line.split('"').length % 2 === 0 || line.includes("\r")) break;
@@ -92,9 +93,12 @@ class DelimitedRows {
    */
   add(record: readonly string[], line: number): void {
     const { path, columns } = this.#file;
+    if (this.#header === undefined) {
+      const isBlank = record.every((it) => it.trim() === "");
+      return isBlank ? undefined : this.#setHeader(record);
+    }
     const isEmpty = record.length === 1 && record[0] === "";
     if (isEmpty && !columns.broken) return;
-    if (this.#header === undefined) return this.#setHeader(record);
     const expected = this.#header.length;
     const isBroken = record.length !== expected;
     if (isBroken && !columns.broken) {

@@ -43,8 +43,11 @@ export const TABLE_FORMATS = Object.keys(READERS).flatMap((end) =>
  *
  * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv`, `.csv` or
  * `.conll` without any `\n` they end with `\r`. Rows of empty fields at their
- * end are dropped. A file has at most 500 MB and lines of 16 Mi characters,
- * apart from a `.jsonl`, whose lines have at most 64 Mi.
+ * end are dropped.
+ *
+ * A `.tsv`, `.csv`, `.json`, `.conll` or `.gz` has at most 500 MB, a `.parquet`
+ * 4 GB. Lines have at most 16 Mi characters in a `.tsv` or `.csv`, 64 Mi in a
+ * `.jsonl`.
  *
  * @param required Columns that the table must have; single JSON objects may
  * lack them.

@@ -76,6 +76,18 @@ Deno.test("readTable() drops rows of empty cells below a table, as spreadsheets 
   }
 });
 
+Deno.test("readTable() takes the first line that is not blank as the header, as checkHeader() does", async () => {
+  for (const [name, mark] of [["a.tsv", "\t"], ["a.csv", ","]] as const) {
+    const table = `text${mark}label\na${mark}x\n`;
+    for (const before of ["\n", "  \n", `${mark}\n`, `${mark} ${mark}\n`]) {
+      for (const broken of [false, true]) {
+        const rows = await read(name, before + table, { broken });
+        assertEquals(rows, [[`${name}:3`, "a", "x"]]);
+      }
+    }
+  }
+});
+
 Deno.test("readTable() names the line and the column of a faulty field, with any line ends in quotes before it", async () => {
   const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
   assertIsError(
