@@ -160,16 +160,22 @@ function halved(
     bias: biasHalves[i],
     start: start + (axis === QUERIES ? i * counts[0] : 0),
     minBlocks: Math.ceil(minBlocks / 2),
-    maskKey: maskKey?.mul(tf.scalar(HALF_KEYS[i], "int32")),
+    maskKey: maskKey && halfKey(maskKey, i),
   });
   return [half(0), half(1)];
 }
 
-/**
- * Factors of the keys of dropout masks, so that each block draws masks of its
- * own.
- */
 const HALF_KEYS = [0x2545f491, 0x27d4eb2d] as const;
+
+/**
+ * Key of the dropout masks of a half, so that each block draws masks of its
+ * own: `x -> a x` and `x -> b x + 1` do not commute, so that each order of
+ * halves has another key.
+ */
+function halfKey(key: tf.Tensor, half: 0 | 1): tf.Tensor {
+  return key.mul(tf.scalar(HALF_KEYS[half], "int32"))
+    .add(tf.scalar(half, "int32"));
+}
 
 /** {@linkcode attention} of a block, with its own gradient. */
 function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
@@ -269,7 +275,7 @@ const softmax = fused(
     const p: tf.Tensor = weights.mul(tf.div(1, sum));
     return { kept: drop(p, { maskKey, rate }), logSum: max.add(sum.log()) };
   },
-  { products: ["kept"] },
+  { bfloat16: ["kept"] },
 );
 
 /**

@@ -295,6 +295,29 @@ for (
   });
 }
 
+Deno.test("attention() drops other probabilities in each block", async () => {
+  const [blocks, tokens] = [16, 64];
+  const equal = tf.zeros([blocks, 1, tokens, tokens]) as tf.Tensor4D;
+  const identity = tf.tile(
+    tf.reshape(tf.eye(tokens), [1, 1, tokens, tokens]),
+    [blocks, 1, 1, 1],
+  ) as tf.Tensor4D;
+  const value = attention(equal, equal, identity, {
+    scale: 1,
+    mask: undefined,
+    minBlocks: blocks,
+    dropout: dropsHalf(),
+  });
+  const probabilities = await read(value);
+  const size = tokens * tokens;
+  const masks = Array.from(
+    { length: blocks },
+    (_, block) =>
+      probabilities.subarray(block * size, (block + 1) * size).join(),
+  );
+  assertEquals(new Set(masks).size, blocks);
+});
+
 Deno.test({
   name: "fused functions give the same bits inside a trace as outside",
   ignore: tensorflow === undefined,
