@@ -32,9 +32,9 @@ export function enginePrecision(): Precision {
 }
 
 /** A matrix, stored from now on in the type in which products take it. */
-export function narrowed<T extends tf.Tensor>(matrix: T): T {
+export function storedForProducts<T extends tf.Tensor>(matrix: T): T {
   if (library !== undefined && enginePrecision() === "bf16") {
-    library.narrow(tensorIds([matrix])[0]!);
+    library.toBfloat16(tensorIds([matrix])[0]!);
   }
   return matrix;
 }

@@ -25,7 +25,7 @@ export function trace<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
   { eager = false }: TraceOptions = {},
 ): Traced<Inputs, Outputs> {
-  return recorded(f, { isEager: eager, isCompiled: false, products: [] });
+  return recorded(f, { isEager: eager, isCompiled: false, bfloat16: [] });
 }
 
 /** A function that is traced; the caller disposes its results. */
@@ -45,8 +45,8 @@ interface Recording {
   readonly isEager: boolean;
   /** True if XLA compiles it. */
   readonly isCompiled: boolean;
-  /** Results that only products take. */
-  readonly products: readonly string[];
+  /** Results that mixed precision stores in bfloat16. */
+  readonly bfloat16: readonly string[];
 }
 
 function recorded<Inputs extends object, Outputs extends object>(
@@ -105,16 +105,16 @@ export const COMPILED_SIZE = 2 ** 15;
  *
  * `f` must be a pure function of its inputs alone.
  *
- * @param options.products Results that only products take: in mixed precision
- * they are stored in bfloat16
+ * @param options.bfloat16 Results that mixed precision stores in bfloat16,
+ * since only matrix products read them
  */
 export function fused<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
-  { products = [] }: {
-    readonly products?: readonly (keyof Outputs & string)[];
+  { bfloat16 = [] }: {
+    readonly bfloat16?: readonly (keyof Outputs & string)[];
   } = {},
 ): (inputs: Inputs) => Outputs {
-  return recorded(f, { isEager: false, isCompiled: true, products });
+  return recorded(f, { isEager: false, isCompiled: true, bfloat16 });
 }
 
 /**
@@ -145,7 +145,7 @@ function record<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
   inputs: Inputs,
   ids: readonly number[],
-  { isCompiled, products }: Recording,
+  { isCompiled, bfloat16 }: Recording,
 ): Made<Outputs> {
   const symbols = binding.beginTrace(ids);
   try {
@@ -155,11 +155,11 @@ function record<Inputs extends object, Outputs extends object>(
       const tensors = tensorsIn(results);
       return {
         ids: tensorIds(tensors.map(([, tensor]) => tensor)),
-        narrow: tensors.map(([name]) => products.includes(name)),
+        isBfloat16: tensors.map(([name]) => bfloat16.includes(name)),
       };
     });
     return {
-      graph: binding.endTrace(outputs.ids, isCompiled, outputs.narrow),
+      graph: binding.endTrace(outputs.ids, isCompiled, outputs.isBfloat16),
       results: results!,
     };
   } catch (error) {
@@ -168,15 +168,23 @@ function record<Inputs extends object, Outputs extends object>(
   }
 }
 
-/** The tensors in records and lists, by their paths: `own.0.key`. */
+/**
+ * The tensors in records and lists, by their paths: `own.0.key`.
+ *
+ * @throws {TypeError} If there is another value, which a trace would keep as it
+ * was when it was made.
+ */
 function tensorsIn(of: object, path = ""): [path: string, tf.Tensor][] {
-  return Object.entries(of).flatMap(([name, it]) =>
-    it === undefined
-      ? []
-      : it instanceof tf.Tensor
-      ? [[`${path}${name}`, it]]
-      : tensorsIn(it, `${path}${name}.`)
-  );
+  return Object.entries(of).flatMap(([name, it]) => {
+    if (it === undefined) return [];
+    if (it instanceof tf.Tensor) return [[`${path}${name}`, it]];
+    if (Array.isArray(it) || it?.constructor === Object) {
+      return tensorsIn(it, `${path}${name}.`);
+    }
+    throw new TypeError(
+      `"${path}${name}" of a traced function is neither a tensor nor a record or list of tensors`,
+    );
+  });
 }
 
 /**

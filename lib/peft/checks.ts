@@ -151,16 +151,20 @@ function misfitOf(tensors: Shapes, model: Model): string | undefined {
     return `it has ${layers} layers, and the model has ${expected}`;
   }
   for (const [name, { shape }] of Object.entries(tensors)) {
-    const { module, of } = adapterTensor(name) ?? {};
-    if (module === undefined) continue;
+    const tensor = adapterTensor(name);
+    if (tensor === undefined) continue;
+    const { module, of } = tensor;
     const target = modelNameOf(module, model);
     const moduleShape = model.tensors.get(`${target}.weight`);
     if (moduleShape === undefined) {
       return `the model, a ${model.architecture.type}, has no module "${target}"`;
     }
     const [outputs, inputs] = moduleShape;
-    const sizes = { rank: undefined, inputs, outputs };
-    if (of!.shape.some((it, i) => (sizes[it] ?? shape[i]) !== shape[i])) {
+    const sizes = { inputs, outputs };
+    const fits = of.shape.every((size, i) =>
+      size === "rank" || shape[i] === sizes[size]
+    );
+    if (!fits) {
       return `tensor "${name}" has shape [${shape}], and the module [${moduleShape}]`;
     }
   }

@@ -96,6 +96,9 @@ export function partsOf(
   return [prefix, tag.slice(2) || "_"];
 }
 
+/** A tag of a scheme: `B`, `I-person`. */
+const TAG = /^[BIESLU](-.+)?$/;
+
 /**
  * The strictest scheme that could have written the tags of some sentences;
  * BILOU counts as BIOES.
@@ -111,7 +114,7 @@ export function schemeOf(
   for (const tags of sentences) {
     let before = OUTSIDE;
     for (const tag of tags) {
-      if (tag !== OUTSIDE && !/^[BIESLU](-.+)?$/.test(tag)) return "plain";
+      if (tag !== OUTSIDE && !TAG.test(tag)) return "plain";
       const [prefix, type] = partsOf(tag, "BIO");
       const [prefixBefore, typeBefore] = partsOf(before, "BIO");
       const isFirst = prefixBefore === OUTSIDE || type !== typeBefore;
@@ -123,6 +126,16 @@ export function schemeOf(
   }
   if ([..."ESLU"].some((it) => prefixes.has(it))) return "BIOES";
   return isInsideFirst && !beginsOutside ? "IOB1" : "BIO";
+}
+
+/**
+ * The scheme of a list of classes, in any order; `BIO` for `IOB1` as well,
+ * which has the same classes.
+ */
+export function schemeOfClasses(classes: readonly string[]): Scheme {
+  const tags = classes.filter((it) => it !== OUTSIDE);
+  if (!tags.every((it) => TAG.test(it))) return "plain";
+  return tags.some((it) => "ESLU".includes(it[0]!)) ? "BIOES" : "BIO";
 }
 
 /** Whether a tag continues the entity of the tag before it. */
@@ -184,7 +197,7 @@ export function entitiesInText(
   probabilities: ArrayLike<number>,
   classes: readonly string[],
 ): FoundEntity[] {
-  return entitiesOf(tags, schemeOf([classes])).map((entity) => {
+  return entitiesOf(tags, schemeOfClasses(classes)).map((entity) => {
     const [start] = words[entity.start]!;
     const [, end] = words[entity.end - 1]!;
     let sum = 0;

@@ -15,6 +15,7 @@ import {
   readWords,
   type Scheme,
   schemeOf,
+  schemeOfClasses,
   wordsIn,
 } from "./entities.ts";
 import {
@@ -128,7 +129,7 @@ export function entitiesByText(
   starts: Int32Array,
   isStrict = false,
 ): Entity[][] {
-  const scheme = schemeOf([classes]);
+  const scheme = schemeOfClasses(classes);
   const tags = Array.from(labels, (label) => classes[label]!);
   return Array.from(
     { length: starts.length - 1 },
@@ -183,7 +184,7 @@ export const tagColumn: LabelColumn = {
     );
   },
   of(classes) {
-    const scheme = schemeOf([classes]);
+    const scheme = schemeOfClasses(classes);
     const keyOf = (tag: string) => partsOf(tag, scheme).join("-");
     const numberOf = new Map(classes.map((name, i) => [keyOf(name), i]));
     return {

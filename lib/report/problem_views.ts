@@ -3,7 +3,11 @@
  * right or wrong in predictions, and what can be predicted without a model.
  */
 import { confidencesOf } from "../problems/classification.ts";
-import { entitiesOf, type Entity, schemeOf } from "../problems/entities.ts";
+import {
+  entitiesOf,
+  type Entity,
+  schemeOfClasses,
+} from "../problems/entities.ts";
 import { count } from "../problems/problem.ts";
 import { problemNamed } from "../problems/registry.ts";
 import { ranks } from "../problems/regression.ts";
@@ -265,7 +269,7 @@ function entityOutcomes(
   { problem: { classes }, labels, starts }: Targets,
   { predictions, probabilities }: Predicted,
 ): Outcomes {
-  const scheme = schemeOf([classes]);
+  const scheme = schemeOfClasses(classes);
   const types = new Set(
     classes.flatMap((tag) => entitiesOf([tag], scheme)).map(({ type }) => type),
   );

@@ -80,7 +80,7 @@ function withoutAdapter({ classifier, ...ready }: Ready): Ready {
     ...ready,
     classifier: {
       ...classifier,
-      layout: parameterLayout(model, layout.labels, "head"),
+      layout: parameterLayout(model, layout.outputs, "head"),
     },
     values: new Float32Array(),
     heads: undefined,

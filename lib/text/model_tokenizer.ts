@@ -107,8 +107,8 @@ export class ModelTokenizer {
   }
 
   /**
-   * Encodes a text whose words are read one by one, in {@linkcode windowsOf}
-   * it.
+   * Encodes a text whose words are read one by one, cut into windows by
+   * {@linkcode windowsOf}.
    *
    * @param words Positions of the words in the text, in ascending order; one
    * without tokens is read nowhere
@@ -119,7 +119,7 @@ export class ModelTokenizer {
     words: readonly LabelledWord[],
   ): WordWindow[] {
     const { ids, spans } = attempt(
-      this.#inWords,
+      this.#title,
       () => this.tokenizer.encodePlaced(text),
     );
     const firsts: FirstToken[] = [];
@@ -236,7 +236,7 @@ export class ModelTokenizer {
    */
   decode(ids: readonly number[], isChat = false): string {
     const { settings } = this.files;
-    this.#decoder ??= attempt(this.#inWords, () => new Tokenizer(settings, {}));
+    this.#decoder ??= attempt(this.#title, () => new Tokenizer(settings, {}));
     const text = ids.length === 0 ? "" : this.#decoder.decode([...ids], {
       skip_special_tokens: true,
       clean_up_tokenization_spaces: false,
@@ -388,10 +388,10 @@ export class ModelTokenizer {
   }
 
   #idsOf(text: string): number[] {
-    return attempt(this.#inWords, () => this.tokenizer.encode(text));
+    return attempt(this.#title, () => this.tokenizer.encode(text));
   }
 
-  get #inWords(): string {
+  get #title(): string {
     return `tokenizer "${this.files.path}"`;
   }
 }

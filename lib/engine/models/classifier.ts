@@ -28,12 +28,12 @@ export interface Classifier extends ClassifierShape {
 export function loadClassifier(
   file: SafetensorsFile,
   model: Model,
-  labels: number,
+  outputs: number,
   trained: Trainable,
 ): Classifier {
   return {
     model,
-    layout: parameterLayout(model, labels, trained),
+    layout: parameterLayout(model, outputs, trained),
     weights: trained === "all" ? undefined : loadFrozen(file, model),
   };
 }
@@ -45,7 +45,7 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
   const targetModules = layout.modules.map(({ name }) => name);
   return {
     ...classifier,
-    layout: parameterLayout(model, layout.labels, {
+    layout: parameterLayout(model, layout.outputs, {
       adapter: layout.kind.name,
       loraDropout: layout.loraDropout,
       rank,
@@ -58,14 +58,14 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
  * Logits at the ranks in use.
  *
  * @param parameters The trained tensors by name, as {@linkcode splitParameters}
- * gives them; each rank may have its own last layer, `[ranks, labels, width]`
+ * gives them; each rank may have its own last layer, `[ranks, outputs, width]`
  * @param options.keys Keys of this step's dropout masks, int32
  * `[chunks * dropouts, 2]`; without them, nothing is dropped
  * @param options.givesFeatures True for what the last layer of the head takes
  * instead
  * @param options.chunks Chunks into which the tokens of each sequence are split
  * for threads
- * @returns `[ranks * batch, labels]`, or of features `[ranks * batch, width]`
+ * @returns `[ranks * batch, outputs]`, or of features `[ranks * batch, width]`
  */
 export function logitsOf(
   { model, weights, layout }: Classifier,
@@ -80,7 +80,7 @@ export function logitsOf(
 ): tf.Tensor2D {
   const tensors = { weights, layout, parameters, input, ranks };
   const pass = new ChunkedPass({ ...tensors, givesFeatures }, chunks, keys);
-  const { chunks: [logits] } = forward(model, pass, layout.labels);
+  const { chunks: [logits] } = forward(model, pass, layout.outputs);
   return logits!.value as tf.Tensor2D;
 }
 

@@ -198,7 +198,7 @@ const written = fused(
   ({ cache, now, isNow }: Record<"cache" | "now" | "isNow", tf.Tensor>) => ({
     value: cache.mul(tf.sub(1, isNow)).add(now.mul(isNow)),
   }),
-  { products: ["value"] },
+  { bfloat16: ["value"] },
 );
 
 const softmax = fused(
@@ -206,5 +206,5 @@ const softmax = fused(
     "products" | "scale" | "added",
     tf.Tensor
   >) => ({ p: products.mul(scale).add(added).softmax() }),
-  { products: ["p"] },
+  { bfloat16: ["p"] },
 );

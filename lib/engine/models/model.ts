@@ -10,10 +10,10 @@ import type {
 } from "../adapters/adapter.ts";
 
 /**
- * A tensor of a model for sequence classification; one of the head is always
- * trained.
+ * A tensor that a model declares by its use. Its initial values count where it
+ * is trained.
  */
-export interface HeadTensor {
+export interface DeclaredTensor {
   /** As transformers has it. */
   readonly name: string;
   readonly shape: readonly number[];
@@ -174,10 +174,11 @@ export function inLayers<T>(
   read?: Read<T>,
 ): T {
   const readStates = new Map<T, T>();
-  const once = (x: T) => readStates.getOrInsertComputed(x, read!);
+  // The query and the residual both read the last layer's input.
+  const readOnce = (x: T) => readStates.getOrInsertComputed(x, read!);
   for (let i = 0; i < count; i++) {
     m.observe?.(x);
-    x = layer(i, read && i === count - 1 ? m.narrow(x, once) : x);
+    x = layer(i, read && i === count - 1 ? m.narrow(x, readOnce) : x);
   }
   return x;
 }
@@ -222,8 +223,8 @@ export function positionsOf(
 export interface ParameterLayout {
   /** Rank of the adapters; 0 without adapters. */
   readonly rank: number;
-  /** Outputs of the head. */
-  readonly labels: number;
+  /** Number of outputs of the head. */
+  readonly outputs: number;
   readonly kind: AdapterKind;
   /** Rate of the dropout of the adapters' inputs, in training. */
   readonly loraDropout: number;
@@ -236,11 +237,11 @@ export interface ParameterLayout {
 }
 
 /** A trained tensor, and where it is in the flat vector. */
-export interface Parameter extends Omit<HeadTensor, "start"> {
+export interface Parameter extends Omit<DeclaredTensor, "start"> {
   /** In the vector. */
   readonly shape: readonly number[];
   readonly offset: number;
-  readonly start: HeadTensor["start"] | ModuleParameter["start"];
+  readonly start: DeclaredTensor["start"] | ModuleParameter["start"];
   /** Of an adapter, which of the layout's modules it belongs to. */
   readonly module?: number;
   /**
@@ -321,8 +322,8 @@ export interface Narrowing<T> {
 }
 
 /**
- * Terms of a sum: beside those that have only what the head reads, the others
- * are narrowed to it.
+ * Terms of a sum, narrowed to what the head reads; as they are if none has been
+ * narrowed yet.
  */
 export function narrowed<T extends Narrowing<T>>(
   terms: readonly T[],
@@ -505,8 +506,8 @@ export interface Pass<T> extends WithHeads<T> {
    */
   first(x: T): T;
   /**
-   * The last token of each sequence that is not this one of padding, or without
-   * one, the last that is not masked; shaped as {@linkcode first}.
+   * The last token of each sequence whose id is not `padToken`; if that is
+   * undefined, the last that is not masked. Shaped as {@linkcode first}.
    */
   last(x: T, padToken: number | undefined): T;
   /**

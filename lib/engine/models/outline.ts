@@ -2,11 +2,11 @@ import { reachOf, scoreCount } from "../ops/blocks.ts";
 import {
   type Architecture,
   type AttentionOptions,
+  type DeclaredTensor,
   type Description,
   forward,
   type HeadName,
   type HeadsOptions,
-  type HeadTensor,
   type Index,
   type LinearOptions,
   type LogitsOptions,
@@ -65,7 +65,7 @@ export function withHead(
 }
 
 /** The tensors that a model's head declares, in the order of computation. */
-export function headTensors(model: Model, outputs = 1): HeadTensor[] {
+export function headTensors(model: Model, outputs = 1): DeclaredTensor[] {
   const pass = new ShapePass();
   forward(model, pass, outputs);
   return [...pass.tensors.values()]
@@ -142,7 +142,7 @@ function counted(
   cached = 0,
 ): ShapePass {
   const pass = new ShapePass(layout, sequences, tokens, ranks, cached);
-  forward(model, pass, layout.labels);
+  forward(model, pass, layout.outputs);
   return pass;
 }
 
@@ -165,7 +165,7 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
   backward = 0;
   dropouts = 0;
   readonly products: (readonly string[])[] = [];
-  readonly tensors = new Map<string, HeadTensor>();
+  readonly tensors = new Map<string, DeclaredTensor>();
   readonly #adapted: ReadonlySet<string>;
   readonly rotary = unchanged;
   readonly activate = unchanged;
@@ -395,7 +395,7 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
   #declare(
     name: string,
     shape: readonly number[],
-    start: Omit<HeadTensor, "name" | "shape">,
+    start: Omit<DeclaredTensor, "name" | "shape">,
   ): void {
     const before = this.tensors.get(name)?.shape;
     if (before === undefined) this.tensors.set(name, { name, shape, ...start });
@@ -407,7 +407,7 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
   }
 }
 
-function pretrained(fallback: NonNullable<HeadTensor["fallback"]>) {
+function pretrained(fallback: NonNullable<DeclaredTensor["fallback"]>) {
   return { start: "pretrained", fallback } as const;
 }
 

@@ -44,7 +44,7 @@ export type TargetModules = readonly string[] | "all-linear";
  */
 export function parameterLayout(
   model: Model,
-  labels: number,
+  outputs: number,
   trained: Trainable,
 ): ParameterLayout {
   const isAdapted = typeof trained === "object";
@@ -78,8 +78,8 @@ export function parameterLayout(
       add({ name, shape, start: "pretrained" });
     }
   }
-  for (const tensor of headTensors(model, labels)) add(tensor);
-  return { rank, labels, kind, loraDropout, modules, entries, size: offset };
+  for (const tensor of headTensors(model, outputs)) add(tensor);
+  return { rank, outputs, kind, loraDropout, modules, entries, size: offset };
 }
 
 function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { narrowed, writtenTensor } from "../backend.ts";
+import { storedForProducts, writtenTensor } from "../backend.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
@@ -68,7 +68,7 @@ export function loadFrozen(
     return {
       modules,
       outputs: modules.map((name) => model.tensors.get(`${name}.weight`)![0]!),
-      weight: narrowed(join("weight") as tf.Tensor2D),
+      weight: storedForProducts(join("weight") as tf.Tensor2D),
       bias: model.tensors.has(`${modules[0]}.bias`)
         ? join("bias") as tf.Tensor1D
         : undefined,
@@ -83,7 +83,7 @@ export function loadFrozen(
       isExact = shape.length === 2 && isBfloat16(values);
     });
     // Tables are looked up in the type in which they are stored.
-    tensors.set(name, isExact ? narrowed(tensor) : tensor);
+    tensors.set(name, isExact ? storedForProducts(tensor) : tensor);
   }
   return { tensors, products };
 }

@@ -182,7 +182,7 @@ const addBiased = fused(
   ({ x, bias, y }: Record<"x" | "bias" | "y", tf.Tensor>) => ({
     sum: x.add(bias).add(y),
   }),
-  { products: ["sum"] },
+  { bfloat16: ["sum"] },
 );
 
 const addTwo = fused(

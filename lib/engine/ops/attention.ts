@@ -296,7 +296,7 @@ const softmaxGradient = fused(
       kept: drop(p, { maskKey, rate }),
     };
   },
-  { products: ["dProducts", "kept"] },
+  { bfloat16: ["dProducts", "kept"] },
 );
 
 function scores(

@@ -46,7 +46,7 @@ function activationBy(cumulative: Curve, slope: Curve) {
         const [z, gate] = parts(inputs);
         const value: tf.Tensor = z.mul(cumulative(z));
         return { value: gate === undefined ? value : value.mul(gate) };
-      }, { products: ["value"] }),
+      }, { bfloat16: ["value"] }),
       backward: fused(
         ({ dy, ...inputs }: Inputs & { readonly dy: tf.Tensor }) => {
           const [z, gate] = parts(inputs);
@@ -55,7 +55,7 @@ function activationBy(cumulative: Curve, slope: Curve) {
           const dGate = dy.mul(z.mul(cumulative(z)));
           return { dx: tf.concat([dz, dGate], -1) };
         },
-        { products: ["dx"] },
+        { bfloat16: ["dx"] },
       ),
     };
   };

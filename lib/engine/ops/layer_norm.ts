@@ -100,7 +100,7 @@ function normalized(
 }
 
 const forward = fused(normalized);
-const forwardForProducts = fused(normalized, { products: ["value"] });
+const forwardForProducts = fused(normalized, { bfloat16: ["value"] });
 
 /**
  * What the gradient of a normalization is computed from; that by the root mean
@@ -128,7 +128,7 @@ const backwardOfSum = fused(
     const dSum = gradientOfSum({ dy, gamma, sum, mean, scale });
     return { dx: drop(dSum, draw), dSum };
   },
-  { products: ["dx"] },
+  { bfloat16: ["dx"] },
 );
 
 const backward = fused((

@@ -43,7 +43,7 @@ const turn = fused(
       ], -1),
     };
   },
-  { products: ["value"] },
+  { bfloat16: ["value"] },
 );
 
 /**
@@ -226,7 +226,7 @@ const toPairs = fused(({ ofQueries, ofKeys }: Terms) => ({
 const fromPairs = fused(({ dy }: { readonly dy: tf.Tensor }) => ({
   ofQueries: unshift(dy, [0, 2, 1, 3, 4]),
   ofKeys: unshift(dy, [0, 2, 1, 4, 3]),
-}), { products: ["ofQueries", "ofKeys"] });
+}), { bfloat16: ["ofQueries", "ofKeys"] });
 
 /**
  * For each pair of tokens `(i, j)` of n the element in row i and column

@@ -85,4 +85,4 @@ const softmax = fused(({ logits }: { readonly logits: tf.Tensor }) => {
   const weights: tf.Tensor = logits.sub(max).exp();
   const sum = sumOfRow(weights);
   return { p: weights.div(sum), logSum: max.add(sum.log()) };
-}, { products: ["p"] });
+}, { bfloat16: ["p"] });

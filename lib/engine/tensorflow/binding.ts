@@ -165,12 +165,12 @@ export class TensorflowBinding {
    * Replaces a tensor's values by their bfloat16 rounding, so that products
    * take it without a cast. Frozen weights are stored this way.
    */
-  narrow(id: number): void {
+  toBfloat16(id: number): void {
     const wide = this.#get(id);
     if (!isEager(wide) || wide.dtype !== DataType.float32) return;
-    const narrowed = this.#cast(id, DataType.bfloat16);
-    this.#tensors.set(id, this.#get(narrowed));
-    this.#tensors.delete(narrowed);
+    const rounded = this.#cast(id, DataType.bfloat16);
+    this.#tensors.set(id, this.#get(rounded));
+    this.#tensors.delete(rounded);
     this.#eager.free(wide);
   }
 
@@ -225,17 +225,17 @@ export class TensorflowBinding {
    * Ends the trace and makes a function that returns these tensors.
    *
    * @param compiled Compiles the function with XLA, which fuses its loops
-   * @param narrow True for the outputs that mixed precision stores in bfloat16,
-   * because only products read them
+   * @param isBfloat16 True for the outputs that mixed precision stores in
+   * bfloat16, because only products read them
    */
   endTrace(
     outputIds: readonly number[],
     compiled: boolean,
-    narrow: readonly boolean[],
+    isBfloat16: readonly boolean[],
   ): TracedFunction {
     const trace = this.#trace!;
     const outputs = outputIds.map((id, i) => {
-      const type = this.precision === "bf16" && narrow[i]
+      const type = this.precision === "bf16" && isBfloat16[i]
         ? DataType.bfloat16
         : DataType.float32;
       const isCast = isFloat(this.#get(id).dtype);

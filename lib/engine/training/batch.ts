@@ -70,7 +70,7 @@ export function batchesByLength(
   batchSize: number,
 ): number[][] {
   const sorted = [...order].sort((a, b) =>
-    lengthOf(examples, b) - lengthOf(examples, a)
+    longestSequence(examples, b) - longestSequence(examples, a)
   );
   return cutBatches(sorted, batchSize);
 }
@@ -192,11 +192,11 @@ function longestOf(
   indices: readonly number[],
 ): number {
   // A text may have no tokens.
-  return Math.max(1, ...indices.map((i) => lengthOf(examples, i)));
+  return Math.max(1, ...indices.map((i) => longestSequence(examples, i)));
 }
 
 /** Tokens of the longest sequence of an example. */
-function lengthOf(
+function longestSequence(
   { offsets, sequencesPerExample = 1 }: Pick<
     EncodedExamples,
     "offsets" | "sequencesPerExample"
@@ -350,25 +350,26 @@ const ROW_BYTES = { f32: 57, bf16: 34 } as const;
  * all weights are trained, each would have gradients as large as the model:
  * then a batch stays whole. So it does for a loss that must see it.
  *
- * @param ranks Ranks at which each sequence is computed
- * @param isWhole Whether the loss must see the whole batch
+ * @param rankCount Number of ranks at which each sequence is computed
+ * @param padLengthOf Length to which a batch is padded
+ * @param seesBatch Whether the loss must see the whole batch
  */
 export function padParts(
   { model, weights }: Pick<Classifier, "model" | "weights">,
   examples: EncodedExamples,
   indices: readonly number[],
-  ranks: number,
-  lengthOf = (indices: readonly number[]) => longestOf(examples, indices),
-  isWhole = false,
+  rankCount: number,
+  padLengthOf = (indices: readonly number[]) => longestOf(examples, indices),
+  seesBatch = false,
 ): Batch[] {
-  const seq = lengthOf(indices);
+  const seq = padLengthOf(indices);
   const rowBytes = ROW_BYTES[enginePrecision()] *
     model.layers * model.hidden;
   const sequencesPerExample = examples.sequencesPerExample ?? 1;
-  const most = isWhole || weights === undefined
+  const most = seesBatch || weights === undefined
     ? indices.length
     : Math.max(2, engineLanes()) * PART_BYTES /
-      (rowBytes * seq * ranks * sequencesPerExample);
+      (rowBytes * seq * rankCount * sequencesPerExample);
   // Powers of two, so that most batches have parts of one shape, and one trace.
   const parts = 2 ** Math.ceil(Math.log2(Math.max(1, indices.length / most)));
   return cutBatches(indices, Math.ceil(indices.length / parts))

@@ -71,10 +71,10 @@ export interface TrainingProgress {
   losses: { step: number; loss: number }[];
   /** Sum of the losses since the last entry. */
   pendingLoss: number;
-  /** State of the generator of shuffles at the start of the current epoch. */
-  shuffles: Random["state"];
-  /** State of the generator of ranks after the last step. */
-  ranks: Random["state"];
+  /** At the start of the current epoch. */
+  shuffleGenerator: Random["state"];
+  /** After the last step. */
+  rankGenerator: Random["state"];
   /** Seconds of training, over all attempts. */
   seconds: number;
   /** Scores of the epochs so far, if they are evaluated. */
@@ -94,8 +94,8 @@ const Progress = z.strictObject({
   losses: z.array(z.strictObject({ step: z.int().min(0), loss: z.number() }))
     .default([]),
   pendingLoss: z.number().default(0),
-  shuffles: generator,
-  ranks: generator,
+  shuffleGenerator: generator,
+  rankGenerator: generator,
   seconds,
   epochs: z.array(EpochScores).default([]),
   evaluationSeconds: seconds,
@@ -104,8 +104,8 @@ const Progress = z.strictObject({
 /** Progress before the first step. */
 export function initialProgress(seed: number): TrainingProgress {
   return Progress.parse({
-    shuffles: seededRandom(seed, "shuffle").state,
-    ranks: seededRandom(seed, "rank").state,
+    shuffleGenerator: seededRandom(seed, "shuffle").state,
+    rankGenerator: seededRandom(seed, "rank").state,
   });
 }
 

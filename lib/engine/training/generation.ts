@@ -95,7 +95,7 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
    */
   function run(passes: readonly (PromptPass | StepPass)[]) {
     const candidatesOf = passes.map((pass) => {
-      const logits = forward(reader, pass, layout.labels).value;
+      const logits = forward(reader, pass, layout.outputs).value;
       const { values, indices } = tf.topk(logits, candidates);
       // A single beam compares nothing but the candidates of one token.
       const scores = beams === 1

@@ -84,13 +84,13 @@ export function trainingStep(
   const { objective, loss, optimizer, classWeights } = options;
   const dropouts = dropoutCount(classifier);
   const { perExample = false, lossWeights } = objective;
-  const isWhole = lossNamed(loss).seesBatch === true;
+  const seesBatch = lossNamed(loss).seesBatch === true;
   const decayed = tf.tensor1d(decayedValues(layout));
 
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
     const parameters = splitParameters(flat, layout);
     const names = Object.keys(parameters);
-    const shards = shardBatch(batch, perExample, isWhole).map((shard) => {
+    const shards = shardBatch(batch, perExample, seesBatch).map((shard) => {
       const { labels, weights, scale, gradientMask, keys } = shard;
       return tf.valueAndGrads((...tensors: tf.Tensor[]) => {
         const logits = logitsOf(
@@ -125,7 +125,7 @@ export function trainingStep(
   const update = ({ state, rates }: UpdateInputs, gradient: tf.Tensor1D) =>
     adamW(state, gradient, decayed, rates, optimizer);
 
-  const whole = trace((
+  const stepOnBatch = trace((
     { batch, ...before }: UpdateInputs & { readonly batch: BatchInputs },
   ) => {
     const { loss, gradient } = gradientOf(before.state.values, batch);
@@ -172,7 +172,7 @@ export function trainingStep(
         const byExample = (values: Float32Array) =>
           tf.tensor2d(values, [examples, values.length / examples]);
         const ranks = lossWeights.length;
-        const shards = isWhole ? 1 : shardSizes(examples, each * seq * ranks)
+        const shards = seesBatch ? 1 : shardSizes(examples, each * seq * ranks)
           .length;
         const pieces = shards * chunkCount(sequences, seq);
         return {
@@ -194,7 +194,7 @@ export function trainingStep(
         };
       };
       if (batches.length === 1) {
-        return whole({ ...before, batch: inputsOf(batches[0]!, 0) });
+        return stepOnBatch({ ...before, batch: inputsOf(batches[0]!, 0) });
       }
       const { gradient, loss } = batches.reduce<Sums>((sums, it, part) => {
         const batch = inputsOf(it, part);
@@ -208,7 +208,7 @@ export function trainingStep(
   };
   return Object.assign(step, {
     dispose() {
-      for (const made of [whole, accumulate, finish]) made.dispose();
+      for (const made of [stepOnBatch, accumulate, finish]) made.dispose();
       decayed.dispose();
     },
   });
@@ -268,13 +268,13 @@ function dropoutKeys(
 function shardBatch(
   batch: BatchInputs,
   perExample: boolean,
-  isWhole: boolean,
+  seesBatch: boolean,
 ): BatchInputs[] {
   const { keys, scale, gradientMask } = batch;
   const [sequences, seq] = batch.ids.shape;
   const examples = batch.weights.shape[0];
   const rows = seq * sequences / examples * rankCount({ scale, perExample });
-  const sizes = isWhole ? [examples] : shardSizes(examples, rows);
+  const sizes = seesBatch ? [examples] : shardSizes(examples, rows);
   if (sizes.length === 1) return [batch];
   const keysOf = keys.split<tf.Tensor2D>(sizes.length);
   const shards = splitBatch({

@@ -106,7 +106,7 @@ interface TrainingSetup {
   readonly phases: readonly TrainingPhase[];
   readonly rates: LearningRates;
   /** Length to which a batch is padded. */
-  readonly lengthOf: (indices: readonly number[]) => number;
+  readonly padLengthOf: (indices: readonly number[]) => number;
 }
 
 /** What changes in the course of a training. */
@@ -153,10 +153,10 @@ export async function train(
   const reportEvery = reportInterval(steps);
   const phases = trainingPhases(classifier, examples, options);
   const lastPhase = phases.at(-1)!;
-  const lengthOf = padTo === undefined
+  const padLengthOf = padTo === undefined
     ? phaseLengths(phases[0]!, examples, options)
     : () => padTo;
-  const setup = { examples, options, phases, rates, lengthOf };
+  const setup = { examples, options, phases, rates, padLengthOf };
 
   const progress = structuredClone(resume?.progress ?? initialProgress(seed));
   using optimizer = new PhaseOptimizer(
@@ -188,7 +188,7 @@ export async function train(
     }
     if (progress.step >= steps) break;
 
-    const shuffles = restoreRandom(progress.shuffles);
+    const shuffles = restoreRandom(progress.shuffleGenerator);
     const batches = epochBatches(
       examples,
       batchSize,
@@ -217,7 +217,7 @@ export async function train(
       }
       await yieldToEvents();
       const isEpochEnd = progress.step % stepsPerEpoch === 0;
-      if (isEpochEnd) progress.shuffles = shuffles.state;
+      if (isEpochEnd) progress.shuffleGenerator = shuffles.state;
       // After the last step, only scores of its epoch are left to lose.
       const isComplete = progress.step === steps && evaluate === undefined;
       if (!isComplete) await saveIfDue(state, hooks);
@@ -247,7 +247,7 @@ export async function train(
  * @returns What was drawn for the step
  */
 async function takeStep(
-  { examples, options, phases, rates, lengthOf }: TrainingSetup,
+  { examples, options, phases, rates, padLengthOf }: TrainingSetup,
   { progress, optimizer, log, stepMilliseconds }: TrainingState,
   batches: readonly (readonly number[])[],
   showNote: (note: string) => void,
@@ -260,14 +260,14 @@ async function takeStep(
   const { classifier, objective } = phase;
 
   const started = performance.now();
-  const isWhole = lossNamed(options.loss).seesBatch === true;
-  const ranks = objective.lossWeights.length;
+  const seesBatch = lossNamed(options.loss).seesBatch === true;
+  const rankCount = objective.lossWeights.length;
   const parts = batches.flatMap((indices) =>
-    padParts(classifier, examples, indices, ranks, lengthOf, isWhole)
+    padParts(classifier, examples, indices, rankCount, padLengthOf, seesBatch)
   );
   const note = optimizer.compilingNote(parts);
   if (note !== undefined) showNote(note);
-  const random = restoreRandom(progress.ranks);
+  const random = restoreRandom(progress.rankGenerator);
   const draw: StepDraw = {
     step: progress.step,
     optimizerStep: progress.step - phase.from,
@@ -285,7 +285,7 @@ async function takeStep(
   progress.paddedTokens += sum(({ shape }) => shape[0] * shape[1]);
   progress.tokens += tokens;
   progress.flops += flops;
-  progress.ranks = random.state;
+  progress.rankGenerator = random.state;
   progress.step++;
   stepMilliseconds.push(milliseconds);
   log.add(draw.step, loss, { tokens, flops, milliseconds });

@@ -46,7 +46,7 @@ Deno.test("computing the last layer only at the classifier's position gives the 
         { ...classifier, parameters, input, ranks },
         ({ shape: [rows] }) => lastRows.push(rows!),
       ),
-      classifier.layout.labels,
+      classifier.layout.outputs,
     ).value as tf.Tensor2D
   );
   assertEquals(lastRows.at(-1), batch.shape[0] * batch.shape[1]);
@@ -73,7 +73,7 @@ Deno.test("a batch without padding gives the same logits with and without a mask
 
 Deno.test("examples have the same logits for any padded length of their batch", async () => {
   const all = [0, 1, 2, 3, 4, 5];
-  const labels = classifier.layout.labels;
+  const outputs = classifier.layout.outputs;
   const together = await logits(
     batchTensors(padBatch(examples, all, model, 64)),
     [5],
@@ -83,7 +83,7 @@ Deno.test("examples have the same logits for any padded length of their batch", 
       batchTensors(padBatch(examples, [i], model)),
       [5],
     );
-    const row = together.subarray(i * labels, (i + 1) * labels);
+    const row = together.subarray(i * outputs, (i + 1) * outputs);
     assertClose(row, alone, 1e-5, `example ${i}`);
   }
 });

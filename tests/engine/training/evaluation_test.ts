@@ -20,7 +20,7 @@ Deno.test("evaluateRanks() gives the logits of its parts computed separately, bi
   const values = withAdapters(initial);
   const examples = tinyExamples(6);
   const ranks = [1, 4, 8];
-  const { labels } = classifier.layout;
+  const { outputs } = classifier.layout;
   const evaluated = await evaluateRanks(classifier, values, examples, {
     alpha: 16,
     scaling: "rank",
@@ -52,11 +52,11 @@ Deno.test("evaluateRanks() gives the logits of its parts computed separately, bi
     );
     for (const [row, example] of rows.entries()) {
       for (const at of ranks.keys()) {
-        const whole = (at * order.length + example) * labels;
-        const part = (at * rows.length + row) * labels;
+        const whole = (at * order.length + example) * outputs;
+        const part = (at * rows.length + row) * outputs;
         assertSameBits(
-          evaluated.subarray(whole, whole + labels),
-          alone.subarray(part, part + labels),
+          evaluated.subarray(whole, whole + outputs),
+          alone.subarray(part, part + outputs),
         );
       }
     }
