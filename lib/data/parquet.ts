@@ -59,37 +59,44 @@ export async function openParquet(path: string, title = path) {
       .map(({ element }) => String(element.name));
     return { metadata, names };
   });
+  /** @throws {SyntaxError} If there are more than memory has room for. */
+  const rowCount = () =>
+    attempt(title, () => {
+      // A few bytes can hold many equal values, so the size of the file tells
+      // nothing.
+      const { heap_size_limit: limit } = getHeapStatistics();
+      const rows = Number(metadata.num_rows);
+      if (rows * ROW_BYTES <= limit) return rows;
+      const memory = `${(limit / 1e9).toFixed(1)} GB of memory`;
+      throw new Error(
+        `it has ${rows} rows, which do not fit into ${memory}: use a part of it`,
+      );
+    });
   return {
     /** Names of its columns. */
     names,
+    rowCount,
     /**
      * Values of a column.
      *
      * @throws {SyntaxError} If the file is damaged, or says it has another
      * number of rows.
      */
-    column: (name: string): Promise<ArrayLike<unknown>> =>
-      attempt(title, async () => {
-        // A few bytes can hold many equal values, so the size of the file tells
-        // nothing.
-        const { heap_size_limit: limit } = getHeapStatistics();
-        if (Number(metadata.num_rows) * ROW_BYTES > limit) {
-          const memory = `${(limit / 1e9).toFixed(1)} GB of memory`;
-          throw new Error(
-            `it has ${metadata.num_rows} rows, which do not fit into ${memory}: use a part of it`,
-          );
-        }
+    async column(name: string): Promise<ArrayLike<unknown>> {
+      const rows = await rowCount();
+      return await attempt(title, async () => {
         const values = await parquetReadColumn({
           file,
           metadata,
           columns: [name],
           compressors: COMPRESSORS,
         });
-        if (values.length === Number(metadata.num_rows)) return values;
+        if (values.length === rows) return values;
         throw new Error(
-          `it says it has ${metadata.num_rows} rows; its column "${name}" has ${values.length}`,
+          `it says it has ${rows} rows; its column "${name}" has ${values.length}`,
         );
-      }),
+      });
+    },
     /**
      * Class names of a column with class ids (`ClassLabel`), as the library
      * `datasets` records them in the parquet files of the hub, without

@@ -74,12 +74,16 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
       `"${path}" is a folder, such as Spark writes: give a single file`,
     );
   }
-  const read = READERS[extname(path.toLowerCase().replace(/\.gz$/, ""))];
-  if (read !== undefined) return await read(path, columns);
-  const endings = TABLE_FORMATS.join(", ");
-  throw new SyntaxError(
-    `"${path}" is not a supported table; its name must end in ${endings}`,
-  );
+  const name = path.toLowerCase();
+  const format = TABLE_FORMATS.find((ending) => name.endsWith(ending));
+  if (format === undefined) {
+    const endings = TABLE_FORMATS.join(", ");
+    throw new SyntaxError(
+      `"${path}" is not a supported table; its name must end in ${endings}`,
+    );
+  }
+  const read = READERS[format.replace(/\.gz$/, "")]!;
+  return await read(path, columns);
 }
 
 /**
@@ -231,15 +235,15 @@ async function readParquetTable(
   const { title = path } = columns;
   const file = await openParquet(path, title);
   const indices = findColumns(columns, file.names, title);
-  if (columns.isCheck) return [];
+  // Whoever asks for names needs no rows.
+  if (columns.isCheck || columns.onNames !== undefined) return [];
   const valuesByColumn: ArrayLike<unknown>[] = [];
   for (const index of indices) {
     valuesByColumn.push(
       index < 0 ? [] : await file.column(file.names[index]!),
     );
   }
-  const length = Math.max(0, ...valuesByColumn.map(({ length }) => length));
-  return Array.from({ length }, (_, i) => ({
+  return Array.from({ length: await file.rowCount() }, (_, i) => ({
     place: `"${title}", row ${i + 1}`,
     values: valuesByColumn.map((values) => values[i]),
   }));

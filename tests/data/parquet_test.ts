@@ -81,6 +81,23 @@ Deno.test("readTable() makes no rows that the pages of a file do not have, and c
     }
   }));
 
+Deno.test("readTable() gives a row for each row of a parquet file also if it reads none of its columns", async () => {
+  const path = join(fixtures, "tiny-intents/train.parquet");
+  assertEquals((await readTable(path, [])).length, 50);
+  assertEquals((await readTable(path, [], ["absent"])).length, 50);
+});
+
+Deno.test("readTable() refuses a packed parquet file by its name", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a.parquet.gz");
+    await Deno.writeTextFile(path, "");
+    await assertRejects(
+      () => readTable(path, ["text"]),
+      SyntaxError,
+      `"${path}" is not a supported table; its name must end in `,
+    );
+  }));
+
 Deno.test("readTable() refuses a parquet file without metadata, and one that is too large to read", () =>
   withFolder(async (folder) => {
     const path = join(folder, "a.parquet");
