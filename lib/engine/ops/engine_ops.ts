@@ -144,11 +144,22 @@ function hashedUniform(
   const position = tf.range(0, size, 1, "float32");
   const block = position.div(BLOCK).floor();
   const index = position.sub(block.mul(BLOCK));
-  const [key1, key2] = key.cast("float32").mod(997).split(2);
+  const [key1, key2] = reducedKey(key).split(2);
   const ofBlock = hashed(block.mul(78.233).add(key2!.mul(37.719)));
   const ofIndex = index.mul(12.9898).add(key1!.mul(4.1414))
     .add(ofBlock.mul(6283.1853));
   return hashed(ofIndex).reshape([...shape]);
+}
+
+/**
+ * A key as numbers from 0 to 996. It is cut in two before, since float32 has
+ * remainders of large numbers only roughly.
+ */
+function reducedKey(key: tf.Tensor): tf.Tensor {
+  const all: tf.Tensor = key.cast("float32");
+  const high = all.div(2 ** 16).floor();
+  const low = all.sub(high.mul(2 ** 16));
+  return high.mul(31).add(low).mod(997);
 }
 
 function hashed(x: tf.Tensor): tf.Tensor {
