@@ -95,7 +95,8 @@ class DelimitedRows {
     const { path, columns } = this.#file;
     if (this.#header === undefined) {
       const isBlank = record.every((it) => it.trim() === "");
-      return isBlank ? undefined : this.#setHeader(record);
+      if (!isBlank) this.#setHeader(record);
+      return;
     }
     const isEmpty = record.length === 1 && record[0] === "";
     if (isEmpty && !columns.broken) return;

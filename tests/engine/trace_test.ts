@@ -30,6 +30,21 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "trace() refuses inputs and results that are no tensors, by their paths",
+  ignore,
+  fn() {
+    const input = trace((given: { readonly sizes: readonly number[] }) => ({
+      y: tf.add(x, given.sizes[0]!),
+    }));
+    assertThrows(() => input({ sizes: [1] }), TypeError, '"sizes.0" of a');
+    const result = trace(({ x }: X) => ({ y: x, title: "a" }));
+    assertThrows(() => result({ x }), TypeError, '"title" of a');
+    assertEquals(tensorflow!.tracing, false);
+  },
+});
+
+Deno.test({
   name: "trace() refuses an operation whose shape depends on values, by name",
   ignore,
   fn() {

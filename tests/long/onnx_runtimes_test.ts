@@ -169,7 +169,10 @@ Deno.test({
       const model = readModel(MINILM!);
       const labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"];
       const adapter = await randomAdapterFolder(folder, MINILM!, {
-        ...{ problem: "tokens", labels, rank: 8, alpha: 16 },
+        problem: "tokens",
+        labels,
+        rank: 8,
+        alpha: 16,
       });
       const tokenizer = await tokenizerOf(model);
       const rows = TEXTS.slice(0, 4).map(([text]) => tokenizer.encode(text!));

@@ -24,7 +24,9 @@ for (const name of tinyEncoders) {
     withEngineStages(async ({ folder, run }) => {
       const model = fixture(`tiny-${name}`);
       const adapter = await randomAdapterFolder(folder, model, {
-        ...{ problem: "tokens", labels: LABELS, words: WORDS },
+        problem: "tokens",
+        labels: LABELS,
+        words: WORDS,
         maxLength: 24,
       });
       const given = { model, adapter };

@@ -126,7 +126,9 @@ async function exported(
 ): Promise<Work["exports"]> {
   const adapter = await randomAdapterFolder(folder, model, {
     labels: ["negative", "positive"],
-    ...{ rank: RANK, alpha: 2 * RANK, maxLength: 128 },
+    rank: RANK,
+    alpha: 2 * RANK,
+    maxLength: 128,
   });
   const args = { model, adapter };
   const [fp32, q8] = [
